@@ -1,0 +1,38 @@
+"""Names and codes that more than one room writes or reads. Imports nothing."""
+
+from typing import Final
+
+# Event roles at a horizon.
+LEARN: Final = "learn"
+CONTEXT: Final = "context"
+LABEL: Final = "label"
+HIDDEN: Final = "hidden"
+
+# Parts that a run gives to horizons.
+FIT: Final = "fit"
+TUNE: Final = "tune"
+TEST: Final = "test"
+SERVE: Final = "serve"
+PARTS: Final = (FIT, TUNE, TEST, SERVE)
+
+# Kinds of rows in `vectors` and `neighbours`.
+USER: Final = "user"
+ITEM: Final = "item"
+
+# Padding of item arrays in fixed-length lists; item indexes start at 0.
+PAD_ITEM: Final = -1
+# Category codes: one numbering for all categorical features of an entity.
+PAD_CATEGORY: Final = 0
+UNKNOWN_CATEGORY: Final = 1
+FIRST_CATEGORY: Final = 2
+# "This source did not propose this item" in `candidates.positions`.
+NOT_FOUND: Final = -1
+
+# Rungs of the fallback ladder, best first.
+RUNG_RANKER: Final = "ranker"
+RUNG_SOURCE: Final = "source"
+RUNG_POPULARITY: Final = "popularity"
+RUNGS: Final = (RUNG_RANKER, RUNG_SOURCE, RUNG_POPULARITY)
+
+# The model name under which the deep ranker's lists are measured beside the sources'.
+RANKER: Final = "ranker"

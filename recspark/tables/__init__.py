@@ -1,0 +1,67 @@
+"""Every table of the warehouse, in flow order."""
+
+from recspark.tables.candidates import CANDIDATES, EXAMPLES, NEIGHBOURS, SOURCE_CANDIDATES, VECTORS
+from recspark.tables.contract import Column, Table
+from recspark.tables.evaluation import CHAMPION, METRICS, PREDICTIONS
+from recspark.tables.features import FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, USER_FEATURES
+from recspark.tables.interactions import (
+    CLEAN_EVENTS,
+    CLEAN_ITEMS,
+    CLEAN_USERS,
+    DELIVERIES,
+    FLAGGED_USERS,
+    INTAKE,
+    INTERACTIONS,
+    ITEM_INDEX,
+    LABELS,
+    LANDED_EVENTS,
+    QUARANTINE,
+    REQUESTS,
+    SEEN,
+    SPLITS,
+    USER_INDEX,
+)
+from recspark.tables.ranking import RANKED, RANKERS, SCORES
+from recspark.tables.recommendations import GATES, RECOMMENDATIONS, SIMILAR_ITEMS, STAGED
+from recspark.tables.runs import RUNS
+
+TABLES: tuple[Table, ...] = (
+    DELIVERIES,
+    LANDED_EVENTS,
+    QUARANTINE,
+    CLEAN_EVENTS,
+    INTAKE,
+    CLEAN_ITEMS,
+    CLEAN_USERS,
+    USER_INDEX,
+    ITEM_INDEX,
+    INTERACTIONS,
+    SPLITS,
+    FLAGGED_USERS,
+    REQUESTS,
+    SEEN,
+    HISTORIES,
+    POPULARITY,
+    FEATURE_STATS,
+    ITEM_FEATURES,
+    USER_FEATURES,
+    VECTORS,
+    NEIGHBOURS,
+    SOURCE_CANDIDATES,
+    CANDIDATES,
+    LABELS,
+    EXAMPLES,
+    RANKERS,
+    SCORES,
+    RANKED,
+    PREDICTIONS,
+    METRICS,
+    CHAMPION,
+    STAGED,
+    GATES,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+    RUNS,
+)
+
+__all__ = ["TABLES", "Column", "Table", *(name for name in dir() if name.isupper() and name != "TABLES")]

@@ -1,0 +1,74 @@
+"""What is known of requests, items and users at a horizon, from learnt events and static attributes only."""
+
+from recspark.tables.contract import Column, Table
+
+_HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
+
+HISTORIES = Table(
+    "histories",
+    "Each request's latest events, oldest first, in lists of one fixed length. Requests without events have length 0.",
+    (
+        _HORIZON,
+        Column("request_idx", "bigint", "The request."),
+        Column("items", "array<int>", "Item indexes, oldest first, then -1."),
+        Column("event_types", "array<int>", "1 + position of the event type in the configuration; 0 is padding."),
+        Column("ages", "array<float>", "Days from the event to the request's as_of, >= 0; 0 without times and in padding."),
+        Column("length", "int", "How many of the entries are events.", check="length >= 0"),
+    ),
+    key=("horizon", "request_idx"),
+    slices=("horizon",),
+)
+POPULARITY = Table(
+    "popularity",
+    "How much each item that was learnt from is used. Items without learnt events have no row.",
+    (
+        _HORIZON,
+        Column("item_idx", "int", "The item."),
+        Column("n_events", "bigint", "Learnt events."),
+        Column("n_users", "bigint", "Distinct users among them."),
+        Column("score", "double", "Sum of event weights, decayed by age.", check="not isnan(score)"),
+        Column("age", "float", "Days from the item's latest event to the latest learnt event; 0 without times."),
+    ),
+    key=("horizon", "item_idx"),
+    slices=("horizon",),
+)
+FEATURE_STATS = Table(
+    "feature_stats",
+    "Everything fitted on attributes: medians, quantiles, moments, vocabularies. Fitted on what was learnt from at the cut.",
+    (
+        _HORIZON,
+        Column("entity", "string", "item or user.", check="entity in ('item', 'user')"),
+        Column("feature", "string", "The attribute."),
+        Column("statistic", "string", "median, low, high, mean, std, min, max; token for a vocabulary entry."),
+        Column("token", "string", "The vocabulary entry; empty for numbers."),
+        Column("value", "double", "The number; for a token how often it was seen."),
+        Column("code", "int", "The token's code, unique among all features of the entity; -1 for numbers."),
+    ),
+    key=("horizon", "entity", "feature", "statistic", "token"),
+    slices=("horizon", "entity"),
+)
+ITEM_FEATURES = Table(
+    "item_features",
+    "One row an item of the index: normalised numbers and category codes in lists of one fixed length.",
+    (
+        _HORIZON,
+        Column("item_idx", "int", "The item."),
+        Column("numbers", "array<float>", "Normalised numbers, each followed by its was-missing indicator; one entry, 0, when none is configured."),
+        Column("categories", "array<int>", "Category codes: 0 padding, 1 unknown, then the vocabulary; one entry, 0, when there are none."),
+        Column("available", "boolean", "May be recommended."),
+    ),
+    key=("horizon", "item_idx"),
+    slices=("horizon",),
+)
+USER_FEATURES = Table(
+    "user_features",
+    "One row a user of the index, encoded as item_features is.",
+    (
+        _HORIZON,
+        Column("user_idx", "bigint", "The user."),
+        Column("numbers", "array<float>", "As in item_features."),
+        Column("categories", "array<int>", "As in item_features."),
+    ),
+    key=("horizon", "user_idx"),
+    slices=("horizon",),
+)

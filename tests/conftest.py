@@ -1,0 +1,65 @@
+"""Fixtures that every room shares. Marks derive from the fixtures a test asks for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from recspark.tables import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SPARK_SETTINGS = {
+    "spark.master": "local[2]",
+    "spark.ui.enabled": "false",
+    # Tiny frames: more partitions only add task overhead, but one would hide partition mistakes.
+    "spark.sql.shuffle.partitions": "3",
+    "spark.default.parallelism": "3",
+    # Delta reads its log with 50 partitions by default: 20 s for the first write in local mode.
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.driver.memory": "2g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"spark", "table"}:
+            item.add_marker(pytest.mark.spark)
+
+
+@pytest.fixture(scope="session")
+def spark_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("spark")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def spark(spark_folder: Path) -> Iterator[SparkSession]:
+    """One local session for the whole run."""
+    from recspark.runtime.session import start_session
+
+    session = start_session({**SPARK_SETTINGS, "spark.sql.warehouse.dir": str(spark_folder)}, name="recspark-tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture()
+def table(spark: SparkSession) -> Callable[[Table, Sequence[dict[str, Any]]], DataFrame]:
+    """Rows of a table, as a frame that fits its contract: columns left out are null, `horizon` is "h"."""
+
+    def make(of: Table, rows: Sequence[dict[str, Any]]) -> DataFrame:
+        names = of.column_names
+        defaults = {"horizon": "h", "delivery": 1}
+        data = [tuple(row.get(name, defaults.get(name)) for name in names) for row in rows]
+        return spark.createDataFrame(data, of.ddl())
+
+    return make
