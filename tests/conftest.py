@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from recspark.tables import Table
+from recspark.tables import STAMPED, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -54,12 +54,11 @@ def spark(spark_folder: Path) -> Iterator[SparkSession]:
 
 @pytest.fixture()
 def table(spark: SparkSession) -> Callable[[Table, Sequence[dict[str, Any]]], DataFrame]:
-    """Rows of a table, as a frame that fits its contract: columns left out are null, `horizon` is "h"."""
+    """Rows of a table as a job's function gets them: without the columns that the runner stamps; what is left out is null."""
 
     def make(of: Table, rows: Sequence[dict[str, Any]]) -> DataFrame:
-        names = of.column_names
-        defaults = {"horizon": "h", "delivery": 1}
-        data = [tuple(row.get(name, defaults.get(name)) for name in names) for row in rows]
-        return spark.createDataFrame(data, of.ddl())
+        columns = [column for column in of.columns if column.name not in STAMPED]
+        data = [tuple(row.get(column.name) for column in columns) for row in rows]
+        return spark.createDataFrame(data, ", ".join(f"`{column.name}` {column.type}" for column in columns))
 
     return make

@@ -1,7 +1,7 @@
 """Every table of the warehouse, in flow order."""
 
 from recspark.tables.candidates import CANDIDATES, EXAMPLES, NEIGHBOURS, SOURCE_CANDIDATES, VECTORS
-from recspark.tables.contract import Column, Table
+from recspark.tables.contract import STAMPED, Column, Table
 from recspark.tables.evaluation import CHAMPION, METRICS, PREDICTIONS
 from recspark.tables.features import FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, USER_FEATURES
 from recspark.tables.interactions import (

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
+# Columns that the runner adds to what a job's function returns, and takes from what it is given.
+STAMPED = frozenset({"horizon", "delivery", "run_id"})
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: `type` as Spark prints it (`bigint`, `array<float>`), `check` a SQL condition on a row."""
@@ -30,7 +34,7 @@ class Table:
 
     `key` names the columns that are unique together. `slices` names the columns whose values a job run replaces
     together: `("horizon",)`, `("horizon", "source")`, `("delivery",)`; empty means that the whole table is replaced.
-    `merge` publishes by key and touches only rows that differ.
+    A `("delivery",)` table is cumulative. `merge` publishes by key and touches only rows that differ.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Table:
     key: tuple[str, ...]
     slices: tuple[str, ...] = ()
     merge: bool = False
+    permanent: bool = False  # its rows are never replaced, whatever is read again: an id keeps its index
     handover: bool = False  # read by Petastorm: one row group a file, plain features only
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ class Horizon:
     `name` is what the `horizon` columns hold: a date (`2025-06-01`), or split and part (`last_5/test`, `serve`).
     With `cut`, learn is every event before it and labels are the events from it until `label_until`. Without `cut`,
     the roles are the rows of `splits` at this horizon; events without a row there are learnt from.
-    `delivery` is the newest delivery that this horizon knows. `closed` says that its labels are complete.
+    `delivery` is the newest delivery that its learnt rows know, `label_delivery` the newest that its labels know (None:
+    the same); a past horizon keeps both, so late files never rewrite it. `closed` says that its labels are complete.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Horizon:
     cut: datetime | None = None
     label_until: datetime | None = None
     stored_roles: bool = False
+    label_delivery: int | None = None

@@ -111,6 +111,7 @@ USER_INDEX = Table(
     (_DELIVERY, Column("user_id", "string", "Their user id."), Column("user_idx", "bigint", "Ours, from 0.", check="user_idx >= 0")),
     key=("user_id",),
     slices=("delivery",),
+    permanent=True,
 )
 ITEM_INDEX = Table(
     "item_index",
@@ -118,6 +119,7 @@ ITEM_INDEX = Table(
     (_DELIVERY, Column("item_id", "string", "Their item id."), Column("item_idx", "int", "Ours, from 0.", check="item_idx >= 0")),
     key=("item_id",),
     slices=("delivery",),
+    permanent=True,
 )
 INTERACTIONS = Table(
     "interactions",

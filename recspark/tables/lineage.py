@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ class Rows:
     """Which roles of `interactions` a job may see at its horizon."""
 
     roles: tuple[str, ...]
+    flags: bool = True  # users in `flagged_users` are not learnt from
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,31 @@ class Of:
 
 @dataclass(frozen=True)
 class Before:
-    """The table as it was before the delivery that the job writes: a table may extend itself."""
+    """A cumulative table as it was before the delivery that the job writes: a table may extend itself."""
+
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class New:
+    """Only the rows of the delivery that the job writes; without it, a cumulative table is everything so far."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What has newly arrived at a source, as its files read, with `_file` (string) and `_position` (bigint)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The run's recorded now; never the machine's clock."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The job's working folder: the same when the same work is done again, so that it can resume."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +88,18 @@ LearnRows = Annotated["DataFrame", Rows(("learn",))]
 HistoryRows = Annotated["DataFrame", Rows(("learn", "context"))]
 # What a horizon must predict: only the job that writes `labels` may ask for it.
 LabelRows = Annotated["DataFrame", Rows(("label",))]
+# Learnt rows before anybody is flagged: only the job that flags may ask for it.
+UnflaggedRows = Annotated["DataFrame", Rows(("learn",), flags=False)]
 # Every row up to the horizon's delivery, whatever its role: only splitting may ask for it.
 AllRows = Annotated["DataFrame", Rows(("learn", "context", "label", "hidden"))]
 # The job's own table before the delivery it writes.
 Previous = Annotated["DataFrame", Before()]
+NewRows = Annotated["DataFrame", New()]
+EventsSource = Annotated["DataFrame", Source("events")]
+ItemsSource = Annotated["DataFrame", Source("items")]
+UsersSource = Annotated["DataFrame", Source("users")]
+Now = Annotated[datetime, Clock()]
+WorkFolder = Annotated[str, Folder()]
 
 ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item'", ("idx",))]
 ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"))]

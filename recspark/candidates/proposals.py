@@ -1,0 +1,69 @@
+"""Requests in, proposals out: what all sources share around their top-k kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.columns import PAD_ITEM
+from recspark.handover.arrays import Published
+
+SCHEMA = "request_idx bigint, items array<int>, scores array<float>"
+
+# One batch of requests -> items [B x n] padded with -1, scores [B x n]. The arguments: the batch, then seen offsets and items.
+Kernel = Callable[[pa.RecordBatch, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def lists(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """A list column without nulls as compressed rows: offsets [n + 1] and all values."""
+    return column.offsets.to_numpy(zero_copy_only=False), column.values.to_numpy(zero_copy_only=False)
+
+
+def matrix(column: pa.Array) -> np.ndarray:
+    """A list column whose lists have one length, as [n x length]."""
+    offsets, values = lists(column)
+    return values[offsets[0] : offsets[-1]].reshape(len(column), -1)
+
+
+def allowed_items(item_features: Mapping[str, np.ndarray]) -> np.ndarray:
+    """By item index: the item may be recommended. Items without a row may not."""
+    item_idx = np.asarray(item_features["item_idx"])
+    allowed = np.zeros(int(item_idx.max(initial=-1)) + 1, np.bool_)
+    allowed[item_idx] = item_features["available"]
+    return allowed
+
+
+def _ragged(items: np.ndarray, scores: np.ndarray) -> tuple[pa.Array, pa.Array, np.ndarray]:
+    filled = items != PAD_ITEM
+    sizes = filled.sum(axis=1)
+    offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, pa.array(items[filled])), pa.ListArray.from_arrays(offsets, pa.array(scores[filled])), sizes > 0
+
+
+def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[np.ndarray], Kernel]) -> DataFrame:
+    """request_idx, items, scores for each row of `requests` that something can be proposed to.
+
+    `requests` has request_idx and what the kernel reads; `seen` is joined to it. `open_kernel` is called once a task, with the
+    mask of allowed items (bool, by item index), and returns the kernel that every batch of the task goes through.
+    """
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        kernel: Kernel | None = None
+        for batch in batches:
+            if batch.num_rows == 0:
+                continue
+            if kernel is None:
+                kernel = open_kernel(allowed_items(item_features.arrays()))
+            items, scores = kernel(batch, *lists(batch.column("_seen")))
+            item_lists, score_lists, any_left = _ragged(items, scores)
+            found = pa.RecordBatch.from_arrays([batch.column("request_idx"), item_lists, score_lists], names=["request_idx", "items", "scores"])
+            yield found.filter(pa.array(any_left))
+
+    masks = seen.select("request_idx", F.col("items").alias("_seen"))
+    none_seen = F.array().cast("array<int>")
+    masked = requests.join(masks, "request_idx", "left").withColumn("_seen", F.coalesce("_seen", none_seen))
+    return masked.mapInArrow(run, SCHEMA)

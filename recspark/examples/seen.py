@@ -1,0 +1,58 @@
+"""The items that a request must not be offered again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recspark.errors import ConfigError
+from recspark.tables.lineage import HistoryRows
+
+_MICROS_A_DAY = 86_400_000_000
+
+
+def _is_hidden(policy: str, window_days: float | None) -> Column:
+    """Of a request and an event: up to `as_of`, and not before the window. What cannot be shown to be old is hidden."""
+    if policy == "allowed":
+        return F.lit(False)
+    age = F.unix_micros("as_of") - F.unix_micros("event_at")
+    if policy == "never_again":
+        return F.coalesce(age >= 0, F.lit(True))
+    if window_days is None:
+        raise ConfigError("seen.policy is 'window' but seen.window_days is not set: say for how many days an item stays hidden")
+    if window_days <= 0:
+        raise ConfigError(f"seen.window_days is {window_days}: a window is longer than 0 days; to hide nothing set seen.policy: allowed")
+    return F.coalesce((age >= 0) & (age <= round(window_days * _MICROS_A_DAY)), F.lit(True))
+
+
+def build_seen(
+    interactions: HistoryRows,
+    requests: DataFrame,
+    *,
+    policy: Literal["never_again", "window", "allowed"] = "never_again",
+    window_days: float | None = None,
+    types: list[str] | None = None,
+) -> DataFrame:
+    """Each request's items that are not to be offered again, ascending; requests without any have no row.
+
+    `never_again` hides every item of the user's events up to `as_of`; `window` those of the `window_days` days before
+    `as_of`, both ends included; `allowed` hides nothing. `types` names the event types that hide an item; None is all
+    of them. An event without a time (or of a request without one) lies in every window: what cannot be shown to be old
+    is hidden, so with a source without times `window` is `never_again`.
+
+    Raises:
+        ConfigError: `window` without `window_days`, or `window_days` not above 0.
+    """
+    hidden = _is_hidden(policy, window_days)
+    events = interactions.select("user_idx", "item_idx", "event_type", "event_at")
+    if types is not None:
+        events = events.where(F.col("event_type").isin(types))
+    return (
+        requests.select("request_idx", "user_idx", "as_of")
+        .join(events, "user_idx")
+        .where(hidden)
+        .groupBy("request_idx")
+        .agg(F.array_sort(F.collect_set("item_idx")).alias("items"))
+    )

@@ -1,0 +1,123 @@
+"""Encodes attributes with fitted statistics: numbers and category codes in lists of one fixed length."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from recspark.columns import ITEM, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
+from recspark.features.attributes import number_of, tokens_of, with_attributes
+from recspark.features.spec import CategoricalSpec, NumericSpec, first_bucket_codes
+
+_FIGURES = ("median", "low", "high", "mean", "std", "min", "max")
+
+
+def _figures(stats: DataFrame, numeric: dict[str, NumericSpec]) -> DataFrame:
+    """One row: every figure of every numeric feature, null where nothing could be fitted."""
+    wanted = [
+        F.max(F.when((F.col("feature") == name) & (F.col("statistic") == figure), F.col("value"))).alias(f"{figure}{i}")
+        for i, name in enumerate(numeric)
+        for figure in _FIGURES
+    ]
+    return stats.agg(F.count(F.lit(1)).alias("n_statistics"), *wanted)
+
+
+def _encoded_number(i: int, name: str, spec: NumericSpec) -> tuple[Column, Column]:
+    """The scaled value and its was-missing indicator; 0 where nothing was fitted to scale by."""
+    figure = {key: F.col(f"{key}{i}") for key in _FIGURES}
+    value = number_of(name)
+    missing = value.isNull()
+    x = value if spec.missing == "zero" else F.coalesce(value, figure[spec.missing])
+    if spec.clip_quantiles:
+        x = F.when(x.isNotNull() & figure["low"].isNotNull(), F.least(F.greatest(x, figure["low"]), figure["high"])).otherwise(x)
+    spread = figure["max"] - figure["min"]
+    scaled = {
+        "standard": F.when(figure["std"] > 0, (x - figure["mean"]) / figure["std"]),
+        "min_max": F.when(spread > 0, (x - figure["min"]) / spread),
+        "log": F.signum(x) * F.log1p(F.abs(x)),
+        "none": x,
+    }[spec.scale]
+    return F.coalesce(scaled, F.lit(0.0)).cast("float"), missing.cast("float")
+
+
+def _slots(categorical: dict[str, CategoricalSpec]) -> Column:
+    """Array of (slot, feature, token, code where the token is not in the vocabulary); at least one entry a feature."""
+    buckets = first_bucket_codes(categorical)
+    entries, first_slot = [], 0
+    for name, spec in categorical.items():
+        tokens = F.slice(tokens_of(name, spec), 1, spec.max_values)
+        tokens = F.when(F.size(tokens) > 0, tokens).otherwise(F.array(F.lit(None).cast("string")))
+
+        def entry(token: Column, place: Column, name: str = name, spec: CategoricalSpec = spec, first_slot: int = first_slot) -> Column:
+            otherwise = F.lit(UNKNOWN_CATEGORY)
+            if name in buckets:
+                hashed = buckets[name] + F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int")
+                otherwise = F.when(token.isNull(), otherwise).otherwise(hashed)
+            return F.struct(
+                (place + first_slot).alias("slot"), F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise")
+            )
+
+        entries.append(F.transform(tokens, entry))
+        first_slot += spec.max_values
+    return F.flatten(F.array(*entries))
+
+
+def _with_categories(rows: DataFrame, stats: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:
+    """Replace `slots` by `categories`. The vocabulary is joined: looking a token up in a map would walk through all of it."""
+    vocabulary = stats.where(F.col("statistic") == "token").select("feature", "token", "code")
+    code = F.struct("slot", F.coalesce("code", "otherwise").alias("code"))
+    gathered = (
+        rows.select("idx", "numbers", "available", F.inline("slots"))
+        .join(vocabulary, ["feature", "token"], "left")
+        .groupBy("idx")
+        .agg(F.first("numbers").alias("numbers"), F.first("available").alias("available"), F.collect_list(code).alias("codes"))
+    )
+    width = sum(spec.max_values for spec in categorical.values())
+    by_slot = F.map_from_entries("codes")
+    filled = F.transform(F.sequence(F.lit(0), F.lit(width - 1)), lambda slot: F.coalesce(by_slot[slot], F.lit(PAD_CATEGORY)))
+    return gathered.select("idx", "numbers", filled.alias("categories"), "available")
+
+
+def _encode(entities: DataFrame, stats: DataFrame, numeric: dict[str, NumericSpec], categorical: dict[str, CategoricalSpec]) -> DataFrame:
+    numbers = [part for i, (name, spec) in enumerate(numeric.items()) for part in _encoded_number(i, name, spec)]
+    rows = entities.crossJoin(_figures(stats, numeric)).select(
+        "idx",
+        F.array(*(numbers or [F.lit(0.0).cast("float")])).alias("numbers"),
+        "available",
+        (_slots(categorical) if categorical else F.array(F.lit(PAD_CATEGORY))).alias("slots"),
+    )
+    return _with_categories(rows, stats, categorical) if categorical else rows.withColumnRenamed("slots", "categories")
+
+
+def build_user_features(
+    clean_users: DataFrame | None,
+    user_index: DataFrame,
+    feature_stats: DataFrame,
+    *,
+    numeric: dict[str, NumericSpec],
+    categorical: dict[str, CategoricalSpec],
+) -> DataFrame:
+    """As `build_item_features`, for every user of the index."""
+    entities = with_attributes(user_index, clean_users, "user_id", "user_idx")
+    encoded = _encode(entities, feature_stats.where(F.col("entity") == USER), numeric, categorical)
+    return encoded.select(F.col("idx").alias("user_idx"), "numbers", "categories")
+
+
+def build_item_features(
+    clean_items: DataFrame | None,
+    item_index: DataFrame,
+    feature_stats: DataFrame,
+    *,
+    numeric: dict[str, NumericSpec],
+    categorical: dict[str, CategoricalSpec],
+) -> DataFrame:
+    """One row an item of the index; items that `clean_items` lacks have everything missing and are available.
+
+    `numbers`: for each numeric feature in the given order its scaled value, then 1 where it was missing. `categories`:
+    for each categorical feature `max_values` slots, the codes of its values in the source's order, then 0; a feature
+    without a value has unknown (1) in its first slot, a value out of vocabulary the code of unknown or of its bucket.
+    Without features of a kind the list is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
+    """
+    entities = with_attributes(item_index, clean_items, "item_id", "item_idx")
+    encoded = _encode(entities, feature_stats.where(F.col("entity") == ITEM), numeric, categorical)
+    return encoded.select(F.col("idx").alias("item_idx"), "numbers", "categories", "available")

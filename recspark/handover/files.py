@@ -1,0 +1,34 @@
+"""Small files that are there whole or not at all. Paths are URLs, as fsspec reads them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+import fsspec
+
+
+def write_whole(url: str, data: bytes) -> None:
+    """Write `data` to `url`: a reader, or a run after a crash, sees all of it or what was there before."""
+    fs, path = fsspec.core.url_to_fs(url)
+    fs.makedirs(os.path.dirname(path), exist_ok=True)
+    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+        aside = f"{path}.{uuid.uuid4().hex}.part"
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    else:
+        # An object store shows an object only once all of it has arrived.
+        fs.pipe_file(path, data)
+
+
+def read_whole(url: str) -> bytes | None:
+    """The file's bytes; None where there is none."""
+    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        data: bytes = fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+    return data

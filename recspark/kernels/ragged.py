@@ -1,0 +1,23 @@
+"""Lists of different lengths, as one flat array and where each list begins in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+Ragged = tuple[np.ndarray, np.ndarray]  # offsets [n + 1] int64, values
+
+
+def as_ragged(column: pa.ListArray) -> Ragged:
+    """An Arrow column of lists without nulls as (offsets [n + 1], values): list i is values[offsets[i]:offsets[i + 1]]."""
+    offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    return offsets, column.values.to_numpy(zero_copy_only=False)
+
+
+def stack(lists: Sequence[Ragged]) -> Ragged:
+    """Several ragged columns of n lists as one: offsets [columns, n + 1] into one array of values."""
+    bases = np.cumsum([0, *(len(values) for _, values in lists)])
+    offsets = np.stack([offsets + base for (offsets, _), base in zip(lists, bases[:-1], strict=True)])
+    return offsets, np.concatenate([values for _, values in lists])

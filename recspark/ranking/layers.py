@@ -1,0 +1,119 @@
+"""Building blocks of rankers. Shapes: B slates, S candidates, L events of history, F features, E embedding size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recspark.columns import UNKNOWN_CATEGORY
+from recspark.ranking.batch import Items
+
+# Embeddings begin small, so that what was never trained hardly speaks.
+EMBEDDING_STD = 0.01
+# Days. An age falls in one of len + 1 buckets; without times all are 0, in the first.
+AGE_LIMITS = (1 / 24, 1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 180.0, 365.0, 730.0)
+
+
+def make_mlp(n_in: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """... x n_in -> ... x 1. Its last layer begins at zero: an untrained network says nothing.
+
+    PReLU instead of the paper's Dice, which takes statistics over the batch: padding and the number of processes would
+    change results.
+    """
+    layers: list[nn.Module] = []
+    for n_out in hidden:
+        layers += [nn.Linear(n_in, n_out), nn.PReLU(), nn.Dropout(dropout)]
+        n_in = n_out
+    last = nn.Linear(n_in, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
+
+
+def _embedding(n_codes: int, size: int) -> nn.Embedding:
+    embedding = nn.Embedding(n_codes, size, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
+    with torch.no_grad():
+        embedding.weight[0].zero_()
+    return embedding
+
+
+class CategoryEmbedding(nn.Module):
+    """Sum of the embeddings of the codes: ... x C int64 -> ... x E. Codes that training never saw are `unknown`."""
+
+    def __init__(self, n_codes: int, size: int) -> None:
+        super().__init__()
+        self.table = _embedding(max(n_codes, UNKNOWN_CATEGORY + 1), size)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        known = torch.where(codes < self.table.num_embeddings, codes, UNKNOWN_CATEGORY)
+        embedded: Tensor = self.table(known).sum(-2)
+        return embedded
+
+
+class ItemEmbedding(nn.Module):
+    """An item's own embedding + its categories' + a projection of its numbers: items of shape ... -> ... x E.
+
+    In training an item's own embedding is left out with probability `dropout`: what the ranker knows must also hold
+    for items it has hardly or never seen. An item that came after training has its categories and numbers alone.
+    """
+
+    def __init__(self, n_items: int, n_codes: int, n_numbers: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.own = _embedding(n_items + 1, size)
+        self.categories = CategoryEmbedding(n_codes, size)
+        self.numbers = nn.Linear(n_numbers, size, bias=False)
+        nn.init.normal_(self.numbers.weight, std=EMBEDDING_STD)
+        self.dropout = dropout
+
+    def forward(self, items: Items) -> Tensor:
+        idx = torch.where(items.idx < self.own.num_embeddings - 1, items.idx + 1, 0)
+        if self.training and self.dropout:
+            idx = idx * (torch.rand(idx.shape, device=idx.device) >= self.dropout)
+        embedded: Tensor = self.own(idx) + self.categories(items.categories) + self.numbers(items.numbers)
+        return embedded
+
+
+class EventEmbedding(nn.Module):
+    """What happened and how long ago: B x L types, B x L days -> B x L x E."""
+
+    limits: Tensor
+
+    def __init__(self, n_types: int, size: int) -> None:
+        super().__init__()
+        self.types = _embedding(n_types, size)
+        self.ages = nn.Embedding(len(AGE_LIMITS) + 1, size)
+        nn.init.normal_(self.ages.weight, std=EMBEDDING_STD)
+        self.register_buffer("limits", torch.tensor(AGE_LIMITS), persistent=False)
+
+    def forward(self, types: Tensor, ages: Tensor) -> Tensor:
+        known = torch.where(types < self.types.num_embeddings, types, 0)
+        embedded: Tensor = self.types(known) + self.ages(torch.bucketize(ages, self.limits))
+        return embedded
+
+
+class InterestAttention(nn.Module):
+    """What in the history speaks for each candidate: B x L x E, B x L, B x S x E -> B x S x E.
+
+    The local activation unit of the Deep Interest Network (Zhou et al. 2018, section 4.3): each event h is weighted by
+    a network of (h, q, h * q, h - q) for candidate q; the weights are not normalised, so that a strong interest stays
+    strong. Only the constant 1 / L keeps long histories in range.
+    The first layer of the network is linear in h and q, so their parts are computed once an event and once a candidate
+    instead of once a pair: W [h; q; h * q; h - q] = A h + C q + P (h * q).
+    """
+
+    def __init__(self, size: int, hidden: int) -> None:
+        super().__init__()
+        self.of_event = nn.Linear(size, hidden, bias=False)
+        self.of_candidate = nn.Linear(size, hidden)
+        self.of_pair = nn.Linear(size, hidden, bias=False)
+        self.activation = nn.PReLU()
+        self.weigh = nn.Linear(hidden, 1)
+
+    def forward(self, history: Tensor, history_mask: Tensor, candidates: Tensor) -> Tensor:
+        pair = torch.einsum("bse,he,ble->bslh", candidates, self.of_pair.weight, history)
+        hidden = self.activation(pair + self.of_event(history)[:, None] + self.of_candidate(candidates)[:, :, None])
+        weights = self.weigh(hidden).squeeze(-1).masked_fill(~history_mask[:, None], 0)
+        return torch.einsum("bsl,ble->bse", weights, history) / history.shape[1]

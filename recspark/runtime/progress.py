@@ -1,0 +1,62 @@
+"""What the river is doing: a bar and a line a job on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class RiverProgress:
+    """Shows the jobs of a run as they start and end.
+
+    `total` is how many jobs the run has; `console` defaults to standard error, so that standard output stays the run's result.
+    """
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self._total = total
+        self._ended = 0
+        self._bar: Progress | None = None
+        if self.console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._task = self._bar.add_task("starting", total=total)
+
+    def __enter__(self) -> RiverProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def start(self, job: str, horizons: Sequence[str] = ()) -> None:
+        """`job` begins, for these horizons (or deliveries)."""
+        at = f" at {', '.join(horizons)}" if horizons else ""
+        if self._bar:
+            self._bar.update(self._task, description=escape(f"{job}{at}"))
+
+    def done(self, job: str, rows: int | None, seconds: float) -> None:
+        """`job` has written `rows` (None: not counted)."""
+        wrote = "" if rows is None else f"{rows:,} rows"
+        self._end("[green]done[/]", job, f"{wrote:>18}  {seconds:7.1f} s")
+
+    def skip(self, job: str) -> None:
+        """`job` is up to date."""
+        self._end("[dim]kept[/]", job, f"{'up to date':>18}")
+
+    def note(self, text: str) -> None:
+        """Something worth a line: an epoch, a decision, a warning."""
+        self.console.print(f"      {escape(text)}", highlight=False)
+
+    def _end(self, mark: str, job: str, said: str) -> None:
+        self._ended += 1
+        place = f"{self._ended:>{len(str(self._total))}}/{self._total}"
+        self.console.print(f"{mark}  {place}  {escape(job):<28}{said}", highlight=False)
+        if self._bar:
+            self._bar.update(self._task, completed=self._ended, description="")

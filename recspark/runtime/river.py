@@ -1,0 +1,229 @@
+"""The river: which jobs are stale at which slices, in which order they run, and what is committed when one is done.
+
+A job at a slice is up to date when the ledger holds its fingerprint: the hash of its code, its parameters and the
+fingerprints of what it reads. Nothing is compared by time or by a table's latest version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any, Protocol
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.columns import PARTS
+from recspark.errors import AccountingError, GateError
+from recspark.runtime.config import Config
+from recspark.runtime.inputs import Inputs, Scope, digest
+from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Input, Job, in_flow_order
+from recspark.runtime.ledger import Entry, Ledger
+from recspark.runtime.store import Store
+from recspark.tables.contract import check_rows, conform, function_name
+from recspark.tables.horizon import Horizon
+from recspark.tables.lineage import Clock, Folder
+
+GATES = "gates"
+RECOMMENDATIONS = "recommendations"
+INTAKE = "intake"
+
+
+class Progress(Protocol):
+    """What the river tells a person while it runs."""
+
+    def start(self, job: str, slices: list[str]) -> None: ...
+    def done(self, job: str, rows: int | None, seconds: float) -> None: ...
+    def skip(self, job: str) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run did: jobs that ran (with seconds) and jobs that were up to date."""
+
+    ran: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+class River:
+    """Runs jobs until the wanted tables are up to date."""
+
+    def __init__(
+        self,
+        config: Config,
+        jobs: Mapping[str, Job],
+        store: Store,
+        ledger: Ledger,
+        inputs: Inputs,
+        progress: Progress,
+        *,
+        now: datetime,
+        run_torch: Callable[[Job, dict[str, Any], str], DataFrame],
+        check_every_row: bool = False,
+    ) -> None:
+        self.config, self.store, self.ledger, self.inputs = config, store, ledger, inputs
+        self.jobs = in_flow_order(jobs.values())
+        self._progress, self._now, self._run_torch, self._check_every_row = progress, now, run_torch, check_every_row
+        self.outcome = Outcome()
+
+    # ---- what is wanted
+
+    def plan(self, targets: Iterable[tuple[str, Scope]]) -> dict[str, list[Scope]]:
+        """Every slice of every job that the targets need, jobs in flow order."""
+        wanted: dict[str, dict[str, Scope]] = {}
+        for table, scope in targets:
+            for job in self.inputs.writers(table):
+                self._demand(job, scope, wanted)
+        order = {part.name: position for position, part in enumerate(self._horizons())}
+        key = lambda scope: order.get(scope.slice, -1)  # noqa: E731
+        return {job.name: sorted(wanted[job.name].values(), key=key) for job in self.jobs if job.name in wanted}
+
+    def _horizons(self) -> list[Horizon]:
+        return [self.inputs.parts[part] for part in PARTS if part in self.inputs.parts]
+
+    def _demand(self, job: Job, scope: Scope, wanted: dict[str, dict[str, Scope]]) -> None:
+        if scope.slice in wanted.setdefault(job.name, {}):
+            return
+        wanted[job.name][scope.slice] = scope
+        for one in job.inputs:
+            if one.table is None or one.table in WRITTEN_BY_THE_RIVER or (one.optional and not self.inputs.is_available(one, scope)):
+                continue
+            found = self.inputs.scope_of(one, scope)
+            if found is None or one.table == job.writes.name:
+                continue
+            tables = [one.table] + (self.inputs.deciders(one, scope.horizon) if scope.horizon else [])
+            for table in tables:
+                at = found if table == one.table else Scope("horizon", scope.delivery, scope.horizon)
+                for writer in self.inputs.writers(table):
+                    self._demand(writer, at, wanted)
+
+    # ---- what is stale
+
+    def fingerprint(self, job: Job, scope: Scope) -> str:
+        """Equal for equal work: what the job would read, with which code and which parameters."""
+        section = self.config.jobs[job.name].model_dump(mode="json")
+        horizon = scope.horizon if scope.kind == "horizon" else None
+        reads = [self.inputs.fingerprint(one, scope) for one in job.inputs]
+        cut = [horizon.name, str(horizon.cut), str(horizon.label_until), horizon.closed] if horizon and Horizon in job.injected.values() else []
+        return digest([job.name, scope.slice, job.code_hash, section, cut, reads])
+
+    def is_stale(self, job: Job, scope: Scope) -> bool:
+        if scope.kind == "delivery":
+            return self.ledger.entry(job.name, scope.slice) is None  # a delivery is read once
+        entry = self.ledger.entry(job.name, scope.slice)
+        return entry is None or entry.fingerprint != self.fingerprint(job, scope)
+
+    # ---- running
+
+    def run(self, targets: Iterable[tuple[str, Scope]], *, dry: bool = False) -> Outcome:
+        """Bring the targets up to date, a commit a job.
+
+        Raises:
+            GateError: a gate failed; the live recommendations stay as they were.
+        """
+        for name, scopes in self.plan(targets).items():
+            job = next(job for job in self.jobs if job.name == name)
+            if name == RECOMMENDATIONS and not dry:
+                self._refuse_unless_gates_passed()
+            stale = [scope for scope in scopes if self.is_stale(job, scope)]
+            if not stale:
+                self.outcome.skipped.append(name)
+                self._progress.skip(name)
+                continue
+            self._progress.start(name, [scope.slice for scope in stale])
+            started = time.monotonic()
+            n_rows = None if dry else self._run(job, stale)
+            self.outcome.ran[name] = time.monotonic() - started
+            self._progress.done(name, n_rows, self.outcome.ran[name])
+            if name == INTAKE and not dry:
+                self._account(stale)
+        return self.outcome
+
+    def _run(self, job: Job, scopes: list[Scope]) -> int | None:
+        started_at, started = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
+        fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
+        frames = [self._frame(job, scope, fingerprints[scope.slice]) for scope in scopes]
+        frame = reduce(DataFrame.unionByName, frames)
+        written = self.store.write(
+            frame, job.writes, replace=self._replaced(job, scopes), base=self.ledger.versions.get(job.writes.name), run_id=self.ledger.run_id
+        )
+        if self._check_every_row:
+            check_rows(self.store.read(job.writes.name, written.version), job.writes)
+        section = self.config.jobs[job.name].model_dump_json()
+        self.ledger.commit(
+            [
+                Entry(
+                    job=job.name,
+                    slice=scope.slice,
+                    fingerprint=fingerprints[scope.slice],
+                    outputs={job.writes.name: written.version},
+                    inputs={one.parameter: self.inputs.fingerprint(one, scope) for one in job.inputs},
+                    parameters=section,
+                    n_rows=written.n_rows if len(scopes) == 1 else None,
+                    started_at=started_at,
+                    seconds=time.monotonic() - started,
+                    status="published" if job.writes.merge else "done",
+                    note={"now": self._now.isoformat(), **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {})},
+                )
+                for scope in scopes
+            ]
+        )
+        return written.n_rows
+
+    def _frame(self, job: Job, scope: Scope, fingerprint: str) -> DataFrame:
+        values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
+        folder = f"{self.store.warehouse}/_work/{job.name}/{fingerprint}"
+        injected = {Horizon: scope.horizon, Clock: self._now, Folder: folder}
+        values |= {name: injected[kind] for name, kind in job.injected.items()}
+        values |= self.config.parameters(job)
+        frame = self._run_torch(job, values, folder) if job.runner == "torch" else job.function(**values)
+        return conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
+
+    def _stamped(self, frame: DataFrame, job: Job, scope: Scope) -> DataFrame:
+        stamps = {"delivery": F.lit(scope.delivery).cast("int"), "run_id": F.lit(self.ledger.run_id)}
+        if scope.horizon is not None:
+            stamps["horizon"] = F.lit(scope.horizon.name)
+        stamps |= {name: F.lit(value) for name, value in job.slice.items()}
+        return frame.withColumns({name: value for name, value in stamps.items() if name in job.writes.column_names})
+
+    def _replaced(self, job: Job, scopes: list[Scope]) -> str | None:
+        table = job.writes
+        if not table.slices:
+            return None
+        if scopes[0].kind == "delivery":
+            first = self.inputs.intake.first_of(scopes[0].delivery)
+            whole = first == scopes[0].delivery and not table.permanent
+            return None if whole else f"delivery >= {scopes[0].delivery}"
+        horizons = ", ".join(f"'{scope.slice}'" for scope in scopes)
+        others = [f"{name} = '{value}'" for name, value in job.slice.items()]
+        return " AND ".join([f"horizon IN ({horizons})", *others])
+
+    # ---- what a run checks of itself
+
+    def _account(self, scopes: list[Scope]) -> None:
+        """Rows in = kept + quarantined + duplicates, by the table's own count and by what each commit wrote."""
+        for scope in scopes:
+            row = self.inputs.table(INTAKE).where(F.col("delivery") == scope.delivery).collect()[0]
+            wrote = {name: self.ledger.entries[name, scope.slice].n_rows for name in ("landed_events", "clean_events", "quarantine")}
+            counted = {"landed_events": row.rows_in, "clean_events": row.kept, "quarantine": row.quarantined}
+            if row.rows_in != row.kept + row.quarantined + row.duplicates or wrote != counted:
+                raise AccountingError(
+                    f"delivery {scope.delivery}: {row.rows_in} rows in, but {row.kept} kept + {row.quarantined} quarantined + "
+                    f"{row.duplicates} duplicates (commits wrote {json.dumps(wrote)}); nothing after this delivery was computed: please report this"
+                )
+            self._progress.note(
+                f"delivery {scope.delivery}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.quarantined:,} quarantined + "
+                f"{row.duplicates:,} duplicates"
+            )
+
+    def _refuse_unless_gates_passed(self) -> None:
+        horizon = self.inputs.parts["serve"].name
+        rows = self.inputs.table(GATES).where((F.col("horizon") == horizon) & ~F.col("passed")).collect()
+        if rows:
+            raise GateError("not published, the live recommendations are unchanged: " + "; ".join(f"gate {row.gate}: {row.message}" for row in rows))

@@ -1,0 +1,220 @@
+"""Tables on Delta Lake: the only place that knows where they lie, and the only one that imports delta.
+
+A table's latest version is never "the state": a killed run may have left half its work there. The state is the version
+that `runs` names. So every write first brings the table's head back to the version it builds on, and checks afterwards
+that nobody wrote in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from delta.tables import DeltaTable
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from py4j.protocol import Py4JJavaError
+
+from recspark.errors import ConcurrentRunError, ContractError, StoreError
+from recspark.tables import STAMPED, Table
+
+# Slates of 4 KB: a file of this many stays one row group, which is what Petastorm can address.
+HANDOVER_ROWS_PER_FILE = 8192
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a write made: the table's version, and how many rows it put there."""
+
+    version: int
+    n_rows: int | None
+
+
+class Store:
+    """The warehouse: a folder or URL with a Delta table a name, or a schema of a catalog (`catalog: main.recs`)."""
+
+    def __init__(self, spark: SparkSession, warehouse: str, catalog: str | None = None) -> None:
+        self.spark = spark
+        self.warehouse = warehouse.rstrip("/")
+        self.catalog = catalog
+        self._created: set[str] = set()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def location(self, name: str) -> str:
+        """The table as a person would open it: its path, or its name in the catalog."""
+        return f"{self.catalog}.{name}" if self.catalog else f"{self.warehouse}/{name}"
+
+    def _sql_name(self, name: str) -> str:
+        return self.location(name) if self.catalog else f"delta.`{self.location(name)}`"
+
+    def _delta(self, name: str) -> DeltaTable:
+        if self.catalog:
+            return DeltaTable.forName(self.spark, self.location(name))
+        return DeltaTable.forPath(self.spark, self.location(name))
+
+    def exists(self, name: str) -> bool:
+        if self.catalog:
+            return self.spark.catalog.tableExists(self.location(name))
+        return DeltaTable.isDeltaTable(self.spark, self.location(name))
+
+    def head(self, name: str) -> int | None:
+        """The table's latest version, committed by a run or not; None where there is no table."""
+        if not self.exists(name):
+            return None
+        return int(self._delta(name).history(1).select("version").collect()[0].version)
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The table at `version`.
+
+        Raises:
+            StoreError: the version is gone (vacuumed), or the table cannot be read.
+        """
+        reader = self.spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", str(version))
+        with _in_words(f"table {name!r} at version {version} cannot be read from {self.location(name)}"):
+            return reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
+
+    def create(self, table: Table) -> None:
+        """Create the table with its comments, NOT NULLs and CHECKs unless it is there."""
+        with self._locks[table.name]:
+            if table.name in self._created:
+                return
+            columns = ", ".join(_column_sql(table, c.name) for c in table.columns)
+            checks = {f"delta.constraints.{c.name}_valid": c.check for c in table.columns if c.check}
+            properties = {**checks, "delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
+            listed = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in properties.items())
+            partitioning = f"PARTITIONED BY ({', '.join(table.partitioning)})" if table.partitioning else ""
+            with _in_words(f"table {table.name!r} cannot be created at {self.location(table.name)}"):
+                self.spark.sql(
+                    f"CREATE TABLE IF NOT EXISTS {self._sql_name(table.name)} ({columns}) USING delta {partitioning} "
+                    f"TBLPROPERTIES ({listed}) COMMENT '{_quoted(table.doc)}'"
+                )
+            self._created.add(table.name)
+
+    def write(self, frame: DataFrame, table: Table, *, replace: str | None, base: int | None, run_id: str) -> Written:
+        """Replace the rows where `replace` holds (None: all rows) by `frame`, in one commit on top of version `base`.
+
+        A `merge` table is merged by key instead: only rows that differ are touched, so that a change feed stays quiet.
+
+        Raises:
+            ConcurrentRunError: another run keeps writing the same table.
+            ContractError: a row breaks a CHECK or a NOT NULL of the table.
+        """
+        self.create(table)
+        with self._locks[table.name], _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
+            for _ in range(ATTEMPTS):
+                head = self._on_base(table, base)
+                if table.merge:
+                    self._merge(frame, table, run_id)
+                else:
+                    self._replace(frame, table, replace, run_id)
+                last = self._delta(table.name).history(1).select("version", "userMetadata", "operationMetrics").collect()[0]
+                ours = last.userMetadata == run_id
+                if (ours and last.version == head + 1) or last.version == head:
+                    return Written(int(last.version), _n_rows(last.operationMetrics, table) if ours else 0)
+        raise ConcurrentRunError(
+            f"another run is writing table {table.name!r} in {self.warehouse}: this run stops, its work is discarded; "
+            "wait for the other run to end and start again"
+        )
+
+    def _on_base(self, table: Table, base: int | None) -> int:
+        """Bring the head back to `base`, dropping what an unfinished run left there; return the head's version."""
+        head = self.head(table.name)
+        assert head is not None  # noqa: S101  created just before
+        wanted = 0 if base is None else base
+        if head != wanted:
+            self._delta(table.name).restoreToVersion(wanted)
+            head = self.head(table.name)
+        return head or 0
+
+    def _replace(self, frame: DataFrame, table: Table, replace: str | None, run_id: str) -> None:
+        writer = frame.write.format("delta").mode("overwrite").option("userMetadata", run_id)
+        if replace is not None:
+            writer = writer.option("replaceWhere", replace)
+        if table.handover:
+            writer = writer.option("maxRecordsPerFile", HANDOVER_ROWS_PER_FILE)
+        if self.catalog:
+            writer.saveAsTable(self.location(table.name))
+        else:
+            writer.save(self.location(table.name))
+
+    def _merge(self, frame: DataFrame, table: Table, run_id: str) -> None:
+        same_key = " AND ".join(f"live.{name} = new.{name}" for name in table.key)
+        compared = [c.name for c in table.columns if c.name not in table.key and c.name not in STAMPED]
+        differs = " OR ".join(f"NOT (live.{name} <=> new.{name})" for name in compared)
+        # The merge command takes its commit's metadata from the session only.
+        self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", run_id)
+        try:
+            (
+                self._delta(table.name)
+                .alias("live")
+                .merge(frame.alias("new"), same_key)
+                .whenMatchedUpdateAll(condition=differs)
+                .whenNotMatchedInsertAll()
+                .whenNotMatchedBySourceDelete()
+                .execute()
+            )
+        finally:
+            self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+
+    def append_once(self, frame: DataFrame, table: Table, *, application: str, number: int) -> None:
+        """Append `frame` as commit `number` of `application`; a second append of the same number writes nothing.
+
+        That is a compare-and-set: whoever finds its rows under `number` afterwards has won.
+        """
+        self.create(table)
+        writer = frame.coalesce(1).write.format("delta").mode("append").option("txnAppId", application).option("txnVersion", str(number))
+        with _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
+            if self.catalog:
+                writer.saveAsTable(self.location(table.name))
+            else:
+                writer.save(self.location(table.name))
+
+    def restore(self, name: str, version: int) -> int:
+        """Make `version` the table's state again; return the new head."""
+        with _in_words(f"table {name!r} cannot be restored to version {version}"):
+            self._delta(name).restoreToVersion(version)
+        head = self.head(name)
+        assert head is not None  # noqa: S101  restored just before
+        return head
+
+
+def _column_sql(table: Table, name: str) -> str:
+    column = table.column(name)
+    return f"`{name}` {column.type}{'' if column.nullable else ' NOT NULL'} COMMENT '{_quoted(column.doc)}'"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _n_rows(metrics: Mapping[str, Any], table: Table) -> int | None:
+    if table.merge:
+        return sum(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
+    return int(metrics["numOutputRows"]) if "numOutputRows" in metrics else None
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """Turn what Spark and Delta raise into one sentence of ours: nobody should read a Java stack trace."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
+        first = next((line for line in text.splitlines() if line.strip()), type(error).__name__).strip()[:600]
+        if "DELTA_VIOLATE_CONSTRAINT" in text or "DELTA_NOT_NULL_CONSTRAINT" in text:
+            raise ContractError(f"{what}: a row breaks the table's contract: {_violation(text)}") from error
+        if "ConcurrentAppend" in text or "ConcurrentTransaction" in text or "ProtocolChanged" in text or "MetadataChanged" in text:
+            raise ConcurrentRunError(f"{what}: another run committed at the same moment; start again") from error
+        raise StoreError(f"{what}: {first}") from error
+
+
+def _violation(text: str) -> str:
+    start = text.find("DELTA_")
+    return " ".join(text[start : start + 400].split("\tat ")[0].split())

@@ -1,0 +1,72 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from recspark.errors import ConfigError
+from recspark.examples.seen import build_seen
+from recspark.tables import INTERACTIONS, REQUESTS, SEEN
+from recspark.tables.contract import check_rows, conform
+
+NOW = datetime(2024, 5, 31, tzinfo=UTC)
+# user, item, type, days before NOW
+EVENTS = [
+    (0, 9, "buy", 40),
+    (0, 5, "browse", 10),
+    (0, 5, "browse", 3),
+    (0, 2, "buy", 10),
+    (0, 3, "buy", None),
+    (0, 4, "buy", -1),  # after as_of
+    (1, 2, "browse", 10.5),
+]
+
+
+@pytest.fixture()
+def events(table):
+    rows = [
+        {"user_idx": u, "item_idx": i, "event_type": kind, "event_at": None if days is None else NOW - timedelta(days=days)}
+        for u, i, kind, days in EVENTS
+    ]
+    return table(INTERACTIONS, rows)
+
+
+@pytest.fixture()
+def requests(table):
+    return table(REQUESTS, [{"request_idx": 10 + user, "user_idx": user, "as_of": NOW, "k": 5} for user in range(3)])
+
+
+def items(frame):
+    return {row.request_idx: row["items"] for row in frame.collect()}
+
+
+def test_never_again_hides_everything_up_to_as_of(events, requests):
+    seen = build_seen(events, requests)
+    check_rows(conform(seen.selectExpr("'d' as horizon", "*"), SEEN, "build_seen"), SEEN)
+    assert items(seen) == {10: [2, 3, 5, 9], 11: [2]}
+
+
+def test_window_counts_back_from_as_of_and_keeps_events_without_time(events, requests):
+    assert items(build_seen(events, requests, policy="window", window_days=10)) == {10: [2, 3, 5]}
+    assert items(build_seen(events, requests, policy="window", window_days=10.5)) == {10: [2, 3, 5], 11: [2]}
+    assert items(build_seen(events, requests, policy="window", window_days=5)) == {10: [3, 5]}
+
+
+def test_only_the_named_types_hide(events, requests):
+    assert items(build_seen(events, requests, types=["browse"])) == {10: [5], 11: [2]}
+    assert items(build_seen(events, requests, types=[])) == {}
+
+
+def test_allowed_hides_nothing(events, requests):
+    seen = build_seen(events, requests, policy="allowed")
+    assert items(seen) == {}
+    conform(seen.selectExpr("'d' as horizon", "*"), SEEN, "build_seen")
+
+
+def test_a_request_without_a_moment_hides_everything(events, requests):
+    timeless = requests.selectExpr("request_idx", "user_idx", "cast(null as timestamp) as_of", "k")
+    assert items(build_seen(events, timeless, policy="window", window_days=1)) == {10: [2, 3, 4, 5, 9], 11: [2]}
+
+
+@pytest.mark.parametrize(("days", "words"), [(None, "window_days is not set"), (0, "window_days is 0"), (-1.5, "window_days is -1.5")])
+def test_refuses_a_window_without_days(events, requests, days, words):
+    with pytest.raises(ConfigError, match=words):
+        build_seen(events, requests, policy="window", window_days=days)

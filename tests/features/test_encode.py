@@ -1,0 +1,146 @@
+import math
+
+import pytest
+
+from recspark.features.encode import build_item_features, build_user_features
+from recspark.features.spec import CategoricalSpec, NumericSpec
+from recspark.tables import CLEAN_ITEMS, CLEAN_USERS, FEATURE_STATS, ITEM_FEATURES, ITEM_INDEX, USER_FEATURES, USER_INDEX
+from recspark.tables.contract import check_rows, conform
+
+YEAR = {"median": 5.0, "low": 0.0, "high": 8.0, "mean": 4.0, "std": 2.0, "min": 0.0, "max": 8.0}
+TOKENS = {("genres", "drama"): 2, ("genres", "été"): 3, ("genres", "日本"): 4, ("brand", "drama"): 5}
+
+
+def statistics(table, entity="item"):
+    rows = [{"entity": entity, "feature": "year", "statistic": name, "token": "", "value": value, "code": -1} for name, value in YEAR.items()]
+    rows += [
+        {"entity": entity, "feature": feature, "statistic": "token", "token": token, "value": 9.0, "code": code}
+        for (feature, token), code in TOKENS.items()
+    ]
+    # The other entity's statistics must not be taken.
+    rows += [{**row, "entity": "user" if entity == "item" else "item", "value": 77.0, "code": row["code"] and -9} for row in rows]
+    return table(FEATURE_STATS, rows)
+
+
+def encode(table, attributes, numeric=None, categorical=None, categories=None, stats=None):
+    """item_idx -> (numbers, categories); the item after those of `attributes` is in no source."""
+    clean = table(
+        CLEAN_ITEMS,
+        [
+            {"item_id": str(i), "attributes": values, "categories": (categories or {}).get(i, []), "available": i != 1}
+            for i, values in enumerate(attributes)
+        ],
+    )
+    index = table(ITEM_INDEX, [{"item_id": str(i), "item_idx": i} for i in range(len(attributes) + 1)])
+    features = build_item_features(
+        clean, index, statistics(table) if stats is None else stats, numeric=numeric or {}, categorical=categorical or {}
+    )
+    conform(features.selectExpr("'d' as horizon", "*"), ITEM_FEATURES, "build_item_features")
+    return {row.item_idx: (row.numbers, row.categories, row.available) for row in features.collect()}
+
+
+ATTRIBUTES = [{"year": "6"}, {"year": "1000"}, {"year": "unknown"}, {}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "numbers"),
+    [
+        # 6 -> (6 - 4) / 2; 1000 -> 8 -> (8 - 4) / 2; missing -> 5 -> (5 - 4) / 2
+        (NumericSpec(), [1.0, 2.0, 0.5]),
+        (NumericSpec(clip_quantiles=None), [1.0, 498.0, 0.5]),
+        (NumericSpec(missing="mean"), [1.0, 2.0, 0.0]),
+        (NumericSpec(missing="zero"), [1.0, 2.0, 0.0]),
+        (NumericSpec(scale="min_max"), [0.75, 1.0, 0.625]),
+        (NumericSpec(scale="min_max", missing="zero"), [0.75, 1.0, 0.0]),
+        (NumericSpec(scale="log"), [math.log(7), math.log(9), math.log(6)]),
+        (NumericSpec(scale="none", missing="mean"), [6.0, 8.0, 4.0]),
+    ],
+)
+def test_numbers_are_filled_clipped_and_scaled(table, spec, numbers):
+    encoded = encode(table, ATTRIBUTES, {"year": spec})
+    expected = [[numbers[0], 0.0], [numbers[1], 0.0], [numbers[2], 1.0], [numbers[2], 1.0], [numbers[2], 1.0]]
+    assert [encoded[i][0] for i in range(5)] == [pytest.approx(pair, abs=1e-6) for pair in expected]
+    assert [encoded[i][2] for i in range(5)] == [True, False, True, True, True]
+    assert {tuple(row[1]) for row in encoded.values()} == {(0,)}
+
+
+@pytest.mark.parametrize("scale", ["standard", "min_max"])
+def test_a_feature_without_statistics_or_spread_is_zero(table, scale):
+    spec = {"year": NumericSpec(scale=scale)}
+    nothing = statistics(table).where("false")
+    flat = statistics(table).where("entity = 'item'").selectExpr("entity", "feature", "statistic", "token", "if(statistic = 'std', 0D, 5D) value", "code")
+    for stats in (nothing, flat):
+        encoded = encode(table, ATTRIBUTES, spec, stats=stats)
+        assert [encoded[i][0] for i in range(5)] == [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+
+
+def test_log_keeps_the_sign(table):
+    assert encode(table, [{"year": "-3"}], {"year": NumericSpec(scale="log", clip_quantiles=None)})[0][0][0] == pytest.approx(-math.log(4))
+
+
+GENRES = CategoricalSpec(separator="|", max_values=3)
+
+
+def test_categories_fill_slots_in_the_order_of_the_source(table):
+    attributes = [
+        {"genres": "été|drama"},
+        {"genres": "日本 | drama| été|drama"},
+        {"genres": "drama|nobody knows|nor this", "brand": "drama"},
+        {"genres": "|", "brand": "x"},
+    ]
+    encoded = encode(table, attributes, categorical={"genres": GENRES, "brand": CategoricalSpec(max_values=1)})
+    assert [encoded[i][1] for i in range(5)] == [
+        [3, 2, 0, 1],
+        [4, 2, 3, 1],
+        [2, 1, 1, 5],
+        [1, 0, 0, 1],
+        [1, 0, 0, 1],
+    ]
+    assert {tuple(row[0]) for row in encoded.values()} == {(0.0,)}
+
+
+def test_further_values_are_left_out(table):
+    encoded = encode(table, [{"genres": "drama|été|日本"}], categorical={"genres": CategoricalSpec(separator="|", max_values=2)})
+    assert encoded[0][1] == [2, 3]
+
+
+def test_the_column_categories(table):
+    stats = statistics(table).selectExpr("entity", "replace(feature, 'genres', 'categories') feature", "statistic", "token", "value", "code")
+    encoded = encode(table, [{}, {}], categorical={"categories": CategoricalSpec(max_values=2)}, categories={0: ["日本"]}, stats=stats)
+    assert [encoded[i][1] for i in range(3)] == [[4, 0], [1, 0], [1, 0]]
+
+
+def test_out_of_vocabulary_goes_to_the_buckets_of_its_feature(table):
+    specs = {"genres": CategoricalSpec(max_values=1), "brand": CategoricalSpec(max_values=1, n_oov_buckets=3)}
+    stats = statistics(table).where("statistic = 'token'").selectExpr("entity", "feature", "statistic", "token", "value", "if(code < 0, code, code + 3) code")
+    attributes = [{"genres": str(i), "brand": str(i)} for i in range(20)] + [{"genres": "drama", "brand": "drama"}]
+    encoded = encode(table, attributes, categorical=specs, stats=stats)
+    buckets = [encoded[i][1] for i in range(20)]
+    assert {pair[0] for pair in buckets} == {1}
+    assert {pair[1] for pair in buckets} == {2, 3, 4}
+    assert encoded[20][1] == [5, 8]
+    assert encoded[21][1] == [1, 1]  # missing is unknown, not hashed
+
+
+@pytest.mark.parametrize("clean_has", [True, False])
+def test_no_features_and_no_source(table, clean_has):
+    index = table(ITEM_INDEX, [{"item_id": "a", "item_idx": 0}])
+    clean = table(CLEAN_ITEMS, [{"item_id": "a", "attributes": {}, "categories": [], "available": True}]) if clean_has else None
+    features = build_item_features(clean, index, statistics(table), numeric={}, categorical={})
+    assert [tuple(row) for row in features.collect()] == [(0, [0.0], [0], True)]
+    specs = {"numeric": {"year": NumericSpec()}, "categorical": {"genres": GENRES, "categories": CategoricalSpec(max_values=1)}}
+    features = build_item_features(None, index, statistics(table), **specs)
+    assert [tuple(row) for row in features.collect()] == [(0, [0.5, 1.0], [1, 0, 0, 1], True)]
+    check_rows(conform(features.selectExpr("'d' as horizon", "*"), ITEM_FEATURES, "build_item_features"), ITEM_FEATURES)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_users_and_partitions(table, n):
+    clean = table(CLEAN_USERS, [{"user_id": "u", "attributes": {"year": "6", "genres": "drama"}}, {"user_id": "v", "attributes": {}}])
+    users = table(USER_INDEX, [{"user_id": name, "user_idx": i} for i, name in enumerate("uvw")])
+    features = build_user_features(
+        clean.repartition(n), users.repartition(n), statistics(table, "user"), numeric={"year": NumericSpec()}, categorical={"genres": GENRES}
+    )
+    check_rows(conform(features.selectExpr("'d' as horizon", "*"), USER_FEATURES, "build_user_features"), USER_FEATURES)
+    rows = {row.user_idx: (row.numbers, row.categories) for row in features.collect()}
+    assert rows == {0: ([1.0, 0.0], [2, 0, 0]), 1: ([0.5, 1.0], [1, 0, 0]), 2: ([0.5, 1.0], [1, 0, 0])}

@@ -1,0 +1,123 @@
+"""Reading a plan through Petastorm: exactly the planned rows, in the planned shapes, or an error."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recspark.errors import HandoverError
+from recspark.handover.plan import Plan, PlannedFile
+from recspark.handover.reader import REAL, read_rows, read_steps
+from slate_files import plan_files, write_file
+
+
+def columns(first: int, n: int) -> dict[str, np.ndarray]:
+    """Rows whose every value can be told from the request: items are 10 * request + place."""
+    request = np.arange(first, first + n, dtype=np.int64)
+    return {
+        "request_idx": request,
+        "items": (10 * request[:, None] + np.arange(3)).astype(np.int32),
+        "features": (request[:, None] / 2 + np.zeros(4)).astype(np.float32),
+        "n_items": np.full(n, 3, np.int32),
+    }
+
+
+@pytest.fixture()
+def plan(tmp_path: Path) -> Plan:
+    return plan_files(tmp_path, [columns(0, 20), columns(20, 7), columns(27, 40)])
+
+
+def check(batch: dict[str, np.ndarray], real: np.ndarray) -> list[int]:
+    request = batch["request_idx"][real]
+    np.testing.assert_array_equal(batch["items"][real], 10 * request[:, None] + np.arange(3))
+    np.testing.assert_array_equal(batch["features"][real], np.repeat(request[:, None] / 2, 4, axis=1))
+    assert all(array.flags.c_contiguous for array in batch.values())
+    return [int(i) for i in request]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 8])
+def test_scoring_reads_each_row_once(plan, world_size):
+    got = []
+    for rank in range(world_size):
+        for batch in read_rows(plan, plan.scoring_share(rank, world_size), 6):
+            assert len(batch["items"]) <= 6
+            got += check(batch, np.ones(len(batch["items"]), bool))
+    assert got == list(range(67))
+
+
+@pytest.mark.parametrize("world_size", [1, 3, 8])
+def test_training_reads_each_row_once_and_marks_padding(plan, world_size):
+    got, padding = [], 0
+    for rank in range(world_size):
+        for batch in read_steps(plan, plan.training_share(rank, world_size, seed=2, epoch=0, global_batch_size=8, window_rows=32)):
+            got += check(batch, batch[REAL])
+            padding += int((~batch[REAL]).sum())
+            assert not batch["items"][~batch[REAL]].any()
+    assert sorted(got) == list(range(67))
+    assert got != sorted(got)
+    assert padding == 9 * 8 - 67
+
+
+def test_batches_are_the_same_for_two_processes_as_for_one(plan):
+    def batches(rank: int, world_size: int) -> list[list[int]]:
+        share = plan.training_share(rank, world_size, seed=2, epoch=4, global_batch_size=8, window_rows=32)
+        return [check(batch, batch[REAL]) for batch in read_steps(plan, share)]
+
+    together = [a + b for a, b in zip(batches(0, 2), batches(1, 2), strict=True)]
+    assert together == batches(0, 1)
+
+
+def test_a_file_of_several_row_groups_is_read_whole_and_in_order(tmp_path):
+    url = write_file(tmp_path / "groups.parquet", columns(0, 50), row_group_size=7)
+    plan = replace(plan_files(tmp_path, [columns(0, 1)]), files=(PlannedFile(url, 50),))
+    got = [i for batch in read_rows(plan, plan.scoring_share(0, 1), 50) for i in batch["request_idx"]]
+    assert got == list(range(50))
+
+
+def test_paths_with_spaces_and_percent_signs(tmp_path):
+    plan = plan_files(tmp_path / "a folder", [columns(0, 3)], horizon="last_5%2Ftest")
+    assert sum(len(batch["items"]) for batch in read_rows(plan, plan.scoring_share(0, 1), 8)) == 3
+
+
+def test_only_the_asked_columns_are_read(plan):
+    plan = plan.select(["request_idx", "n_items"])
+    (batch,) = read_rows(plan, plan.scoring_share(0, 5)[:1], 100)
+    assert set(batch) == {"request_idx", "n_items"}
+
+
+@pytest.mark.parametrize("lost", [-1, 1])
+def test_a_lost_or_surplus_row_raises(plan, lost):
+    # The files are replaced after planning: what is read is not what was planned.
+    write_file(Path(plan.files[1].url.removeprefix("file://")), columns(20, 7 + lost))
+    with pytest.raises(HandoverError, match=f"7 rows planned, {7 + lost} read"):
+        list(read_rows(plan, plan.scoring_share(0, 1), 8))
+    with pytest.raises(HandoverError, match="7 rows planned"):
+        list(read_steps(plan, plan.training_share(0, 1, seed=0, epoch=0, global_batch_size=8, window_rows=99)))
+
+
+def test_a_removed_file_raises_in_words(plan):
+    Path(plan.files[0].url.removeprefix("file://")).unlink()
+    with pytest.raises(HandoverError, match=r"part-00000.parquet of table 'examples' at version 3 cannot be read.*VACUUM"):
+        list(read_rows(plan, plan.scoring_share(0, 1), 8))
+
+
+def test_columns_are_checked_against_the_plan(plan):
+    path = Path(plan.files[1].url.removeprefix("file://"))
+    good = columns(20, 7)
+    for changed, message in (
+        ({**good, "items": good["items"][:, :2]}, r"column 'items': planned array<int> of shape \(7, 3\), read int32 of shape \(7, 2\)"),
+        ({**good, "n_items": good["n_items"].astype(np.int64)}, r"column 'n_items': planned int .*read int64"),
+        ({name: array for name, array in good.items() if name != "items"}, "no column 'items'"),
+    ):
+        write_file(path, changed)
+        with pytest.raises(HandoverError, match=message):
+            list(read_rows(plan, plan.scoring_share(0, 1), 8))
+
+
+def test_a_closed_reader_leaves_no_thread(plan):
+    batches = read_rows(plan, plan.scoring_share(0, 1), 2)
+    next(batches)
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "recspark-read-ahead"]
