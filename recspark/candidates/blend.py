@@ -10,16 +10,16 @@ from pydantic import NonNegativeFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.candidates.proposals import lists
 from recspark.errors import ConfigError
 from recspark.kernels.fusion import fuse_lists
+from recspark.kernels.ragged import as_ragged
 
 _SCHEMA = "request_idx bigint, items array<int>, positions array<int>, scores array<float>"
 
 
 def _interleaved(batch: pa.RecordBatch, column: str, n_sources: int) -> tuple[np.ndarray, np.ndarray]:
     """The lists `column`0, `column`1, ... of all rows as compressed rows: row 0's sources, then row 1's."""
-    columns = [lists(batch.column(f"{column}{source}")) for source in range(n_sources)]
+    columns = [as_ragged(batch.column(f"{column}{source}")) for source in range(n_sources)]
     sizes = np.stack([np.diff(offsets) for offsets, _ in columns], axis=1)
     target = np.concatenate(([0], np.cumsum(sizes.ravel())))
     values = np.empty(target[-1], columns[0][1].dtype)

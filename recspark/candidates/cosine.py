@@ -11,12 +11,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recspark.candidates.proposals import Kernel, lists, propose
+from recspark.candidates.proposals import Kernel, propose
 from recspark.candidates.spreading import spread
 from recspark.candidates.weights import with_weight
 from recspark.columns import ITEM
 from recspark.handover.arrays import Published
 from recspark.kernels.cooccurrence import NO_SUMS, Neighbours, Rows, fold_rows, top_neighbours
+from recspark.kernels.ragged import as_ragged
 from recspark.kernels.topk import top_items_by_neighbours
 from recspark.tables.lineage import AsArrays, ItemFeatures, LearnRows
 
@@ -68,10 +69,10 @@ class _Block:
     def _take(self) -> Rows:
         counts, items, weights = [np.zeros(1, np.int64)], [], []
         for rows in self.waiting:
-            offsets, values = lists(rows.column("items"))
+            offsets, values = as_ragged(rows.column("items"))
             items.append(values[offsets[0] : offsets[-1]])
             counts.append(np.diff(offsets))
-            offsets, values = lists(rows.column("weights"))
+            offsets, values = as_ragged(rows.column("weights"))
             weights.append(values[offsets[0] : offsets[-1]])
         self.waiting, self.n_entries = [], 0
         return Rows(np.cumsum(np.concatenate(counts)), np.concatenate(items), np.concatenate(weights))
@@ -132,7 +133,7 @@ def score_item_cosine_candidates(
 
         def kernel(batch: pa.RecordBatch, seen_offsets: np.ndarray, seen_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             others, scores = neighbours["neighbour_idx"], neighbours["score"]
-            history = lists(batch.column("history"))
+            history = as_ragged(batch.column("history"))
             return top_items_by_neighbours(*history, offsets, others, scores, allowed, seen_offsets, seen_items, n_candidates)
 
         return kernel

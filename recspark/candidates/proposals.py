@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from recspark.columns import PAD_ITEM
 from recspark.handover.arrays import Published
+from recspark.kernels.ragged import as_ragged
 
 SCHEMA = "request_idx bigint, items array<int>, scores array<float>"
 
@@ -18,14 +19,9 @@ SCHEMA = "request_idx bigint, items array<int>, scores array<float>"
 Kernel = Callable[[pa.RecordBatch, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def lists(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """A list column without nulls as compressed rows: offsets [n + 1] and all values."""
-    return column.offsets.to_numpy(zero_copy_only=False), column.values.to_numpy(zero_copy_only=False)
-
-
 def matrix(column: pa.Array) -> np.ndarray:
     """A list column whose lists have one length, as [n x length]."""
-    offsets, values = lists(column)
+    offsets, values = as_ragged(column)
     return values[offsets[0] : offsets[-1]].reshape(len(column), -1)
 
 
@@ -58,7 +54,7 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
                 continue
             if kernel is None:
                 kernel = open_kernel(allowed_items(item_features.arrays()))
-            items, scores = kernel(batch, *lists(batch.column("_seen")))
+            items, scores = kernel(batch, *as_ragged(batch.column("_seen")))
             item_lists, score_lists, any_left = _ragged(items, scores)
             found = pa.RecordBatch.from_arrays([batch.column("request_idx"), item_lists, score_lists], names=["request_idx", "items", "scores"])
             yield found.filter(pa.array(any_left))

@@ -40,26 +40,31 @@ def _encoded_number(i: int, name: str, spec: NumericSpec) -> tuple[Column, Colum
     return F.coalesce(scaled, F.lit(0.0)).cast("float"), missing.cast("float")
 
 
+def _slots_of(name: str, spec: CategoricalSpec, first_slot: int, first_bucket: int | None) -> Column:
+    """Array of (slot, feature, token, code where the token is not in the vocabulary); one entry without token where there are none."""
+    tokens = F.slice(tokens_of(name, spec), 1, spec.max_values)
+    unknown = F.lit(UNKNOWN_CATEGORY)
+
+    def slot_of(token: Column, place: Column) -> Column:
+        otherwise = unknown
+        if first_bucket is not None:
+            bucket = F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int")
+            otherwise = F.when(token.isNull(), unknown).otherwise(bucket + first_bucket)
+        return F.struct(
+            (place + first_slot).alias("slot"), F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise")
+        )
+
+    return F.transform(F.when(F.size(tokens) > 0, tokens).otherwise(F.array(F.lit(None).cast("string"))), slot_of)
+
+
 def _slots(categorical: dict[str, CategoricalSpec]) -> Column:
-    """Array of (slot, feature, token, code where the token is not in the vocabulary); at least one entry a feature."""
+    """The slots of all features, one after the other."""
     buckets = first_bucket_codes(categorical)
-    entries, first_slot = [], 0
-    for name, spec in categorical.items():
-        tokens = F.slice(tokens_of(name, spec), 1, spec.max_values)
-        tokens = F.when(F.size(tokens) > 0, tokens).otherwise(F.array(F.lit(None).cast("string")))
-
-        def entry(token: Column, place: Column, name: str = name, spec: CategoricalSpec = spec, first_slot: int = first_slot) -> Column:
-            otherwise = F.lit(UNKNOWN_CATEGORY)
-            if name in buckets:
-                hashed = buckets[name] + F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int")
-                otherwise = F.when(token.isNull(), otherwise).otherwise(hashed)
-            return F.struct(
-                (place + first_slot).alias("slot"), F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise")
-            )
-
-        entries.append(F.transform(tokens, entry))
-        first_slot += spec.max_values
-    return F.flatten(F.array(*entries))
+    widths = [spec.max_values for spec in categorical.values()]
+    firsts = [sum(widths[:place]) for place in range(len(widths))]
+    return F.flatten(
+        F.array(*[_slots_of(name, spec, first, buckets.get(name)) for (name, spec), first in zip(categorical.items(), firsts, strict=True)])
+    )
 
 
 def _with_categories(rows: DataFrame, stats: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:

@@ -47,13 +47,13 @@ class _Section(BaseModel):
 class SourceMapping(_Section):
     """Where a source lies and how it is read."""
 
-    path: str | list[str] | None = Field(None, description="A file, a folder, a glob, or a list of them; any URL that Spark reads.")
-    table: str | None = Field(None, description="A catalog name instead of a path: catalog.schema.table.")
-    format: Format | None = Field(None, description="csv, json (a document a line), parquet or delta; by default what the extension says.")
+    path: str | list[str] | None = Field(default=None, description="A file, a folder, a glob, or a list of them; any URL that Spark reads.")
+    table: str | None = Field(default=None, description="A catalog name instead of a path: catalog.schema.table.")
+    format: Format | None = Field(default=None, description="csv, json (a document a line), parquet or delta; by default by the extension.")
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
-        description="Options of Spark's reader. csv: sep, header (default true; without a header the columns are _c0, _c1, ...), quote, encoding, "
-        "multiLine (fields with line breaks; such files are not read in parallel).",
+        description="Options of Spark's reader. csv: sep, header (default true; without a header the columns are _c0, _c1, ...), quote, "
+        "encoding, multiLine (fields with line breaks; such files are not read in parallel).",
     )
 
     @field_validator("options")
@@ -109,10 +109,10 @@ class EventColumns(_Section):
 
     user_id: str = Field(description="Who.")
     item_id: str = Field(description="What.")
-    event_type: str | None = Field(None, description="What they did; leave it out and give `event_type` where all events are of one type.")
-    value: str | None = Field(None, description="Rating, count or seconds.")
-    event_at: str | None = Field(None, description="When.")
-    event_order: str | None = Field(None, description="A whole number that sorts a user's events, where there are no times.")
+    event_type: str | None = Field(default=None, description="What they did; or give `event_type` where all events are of one type.")
+    value: str | None = Field(default=None, description="Rating, count or seconds.")
+    event_at: str | None = Field(default=None, description="When.")
+    event_order: str | None = Field(default=None, description="A whole number that sorts a user's events, where there are no times.")
 
     @model_validator(mode="after")
     def _keep_ids_apart(self) -> EventColumns:
@@ -124,9 +124,11 @@ class EventColumns(_Section):
 class TimeFormat(_Section):
     """How the source writes times."""
 
-    format: str = Field("iso", description="seconds, milliseconds or microseconds since 1970; iso; or a Spark datetime pattern.")
+    format: str = Field(default="iso", description="seconds, milliseconds or microseconds since 1970; iso; or a Spark datetime pattern.")
     zone: str = Field("UTC", description="The zone of times that name none: UTC, Europe/Paris, +02:00.")
-    earliest: date = Field(date(1990, 1, 1), description="Earlier times are damage (a missing time written as 0, a wrong unit) and go to quarantine.")
+    earliest: date = Field(
+        default=date(1990, 1, 1), description="Earlier times are damage (a missing time written as 0, a wrong unit) and go to quarantine."
+    )
 
     @field_validator("format")
     @classmethod
@@ -137,8 +139,8 @@ class TimeFormat(_Section):
         if not letters or letters - PATTERN_LETTERS:
             strange = ", ".join(sorted(letters - PATTERN_LETTERS)) or "no pattern letter"
             raise ValueError(
-                f"{value!r} is neither seconds, milliseconds, microseconds, iso nor a datetime pattern ({strange}); a pattern is like dd/MM/yyyy HH:mm, "
-                "with words in '...'"
+                f"{value!r} is neither seconds, milliseconds, microseconds, iso nor a datetime pattern ({strange}); "
+                "a pattern is like dd/MM/yyyy HH:mm, with words in '...'"
             )
         if "y" not in letters or not letters & {"M", "L", "D"}:
             raise ValueError(f"the pattern {value!r} lacks a year (yyyy) or a month (MM; mm are minutes)")
@@ -163,8 +165,8 @@ class TimeFormat(_Section):
 class Bounds(_Section):
     """What values are possible; others go to quarantine."""
 
-    min: float | None = Field(None, description="The smallest possible value.")
-    max: float | None = Field(None, description="The largest possible value.")
+    min: float | None = Field(default=None, description="The smallest possible value.")
+    max: float | None = Field(default=None, description="The largest possible value.")
 
     @model_validator(mode="after")
     def _order(self) -> Bounds:
@@ -177,16 +179,16 @@ class EventsMapping(SourceMapping):
     """The `events` section: what people did."""
 
     columns: EventColumns = Field(description="Our columns -> theirs.")
-    event_type: str | None = Field(None, description="The type of all events, where no column says it.")
+    event_type: str | None = Field(default=None, description="The type of all events, where no column says it.")
     types: dict[str, float] = Field(description="Every known event type and its weight in learning. Other types go to quarantine.")
     aliases: dict[str, str] = Field(default_factory=dict, description="Their name of an event type -> ours.")
-    time: TimeFormat = Field(default_factory=TimeFormat, description="How times are written.")
+    time: TimeFormat = Field(default_factory=lambda: TimeFormat(), description="How times are written.")
     order: Order | None = Field(
-        None,
+        default=None,
         description="What sorts a user's events: time, column (event_order), file (the order of the lines) or none. "
         "By default time where event_at is mapped, else column where event_order is, else none.",
     )
-    value_bounds: Bounds = Field(default_factory=Bounds, description="The smallest and largest possible value.")
+    value_bounds: Bounds = Field(default_factory=lambda: Bounds(), description="The smallest and largest possible value.")
 
     @field_validator("types")
     @classmethod
@@ -202,7 +204,9 @@ class EventsMapping(SourceMapping):
     def _check_events(self) -> EventsMapping:
         known = ", ".join(self.types)
         if self.event_type is not None and self.columns.event_type is not None:
-            raise ValueError(f"the event type comes from column {self.columns.event_type!r} or is always {self.event_type!r}; keep one of the two")
+            raise ValueError(
+                f"the event type comes from column {self.columns.event_type!r} or is always {self.event_type!r}; keep one of the two"
+            )
         if self.constant_type is None and self.columns.event_type is None:
             raise ValueError(f"nothing says which of the types ({known}) an event has: map columns.event_type, or give event_type")
         if self.event_type is not None and self.event_type not in self.types:
@@ -215,7 +219,9 @@ class EventsMapping(SourceMapping):
         if self.order == "column" and self.columns.event_order is None:
             raise ValueError("order: column needs a column; map columns.event_order, or choose order: time, file or none")
         if self.order == "file" and self.format == "delta":
-            raise ValueError("order: file does not go with a Delta table, which keeps no order of rows; map columns.event_at or columns.event_order")
+            raise ValueError(
+                "order: file does not go with a Delta table, which keeps no order of rows; map columns.event_at or columns.event_order"
+            )
         return self
 
     @property
@@ -239,16 +245,18 @@ class ItemColumns(_Section):
     """Our columns -> theirs."""
 
     item_id: str = Field(description="The id that events name.")
-    title: str | None = Field(None, description="What a person calls it.")
-    categories: str | None = Field(None, description="A list, or text cut at category_separator.")
-    available: str | None = Field(None, description="May it be recommended: true/false, 1/0, yes/no. Missing means yes.")
+    title: str | None = Field(default=None, description="What a person calls it.")
+    categories: str | None = Field(default=None, description="A list, or text cut at category_separator.")
+    available: str | None = Field(default=None, description="May it be recommended: true/false, 1/0, yes/no. Missing means yes.")
 
 
 class ItemsMapping(SourceMapping):
     """The `items` section: what can be recommended. Optional."""
 
     columns: ItemColumns = Field(description="Our columns -> theirs.")
-    category_separator: str | None = Field(None, description='What stands between categories: "|" for Action|Drama. Without it the text is one category.')
+    category_separator: str | None = Field(
+        default=None, description='What stands between categories: "|" for Action|Drama. Without it the text is one category.'
+    )
     attributes: list[str] = Field(default_factory=list, description="Further columns to keep; they become features.")
 
     @field_validator("category_separator")

@@ -111,10 +111,16 @@ def log_log(points: Sequence[Mapping[str, Any]], x: str, y: str, what: str, mark
 
     parts = []
     for power in range(powers_y + 1):
-        parts += [_line(_LEFT, at_y(10**power), WIDTH - _RIGHT, at_y(10**power), "grid"), _text(_LEFT - 6, at_y(10**power) + 4, compact(10**power), "tick", "end")]
+        parts += [
+            _line(_LEFT, at_y(10**power), WIDTH - _RIGHT, at_y(10**power), "grid"),
+            _text(_LEFT - 6, at_y(10**power) + 4, compact(10**power), "tick", "end"),
+        ]
     for power in range(powers_x + 1):
         anchor = "end" if power == powers_x else "middle"
-        parts += [_line(at_x(10**power), bottom, at_x(10**power), bottom + 4, "axis"), _text(at_x(10**power), bottom + 18, compact(10**power), "tick", anchor)]
+        parts += [
+            _line(at_x(10**power), bottom, at_x(10**power), bottom + 4, "axis"),
+            _text(at_x(10**power), bottom + 18, compact(10**power), "tick", anchor),
+        ]
     path = " ".join(f"{at_x(point[x]):.1f},{at_y(point[y]):.1f}" for point in points)
     parts.append(f'<polygon points="{at_x(points[0][x]):.1f},{bottom} {path} {at_x(points[-1][x]):.1f},{bottom}" class="area-a"/>')
     parts.append(f'<polyline points="{path}" class="stroke-a"/>')
@@ -155,7 +161,9 @@ def grouped_shares(rows: Sequence[tuple[str, Sequence[float]]], names: Sequence[
     return _svg(26 + len(rows) * block, what, parts)
 
 
-def whiskers(rows: Sequence[Mapping[str, Any]], what: str, best: Iterable[str] = (), zero: bool = False, lower_is_better: bool = False) -> Markup:
+def whiskers(
+    rows: Sequence[Mapping[str, Any]], what: str, best: Iterable[str] = (), zero: bool = False, lower_is_better: bool = False
+) -> Markup:
     """A dot and its interval for each row ({name, value, low, high}); `zero` draws a line there, and colours what lies clear of it."""
     left, step = 158, 28
     ends = [end for row in rows for end in (row["value"], row["low"], row["high"]) if end is not None]

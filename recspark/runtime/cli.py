@@ -121,7 +121,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """One user's history and live recommendations, with reasons."""
-    from recspark.runtime.nightly import show_user
+    from recspark.runtime.published import show_user
 
     found = show_user(user, config_file=config, env=env, assignments=assignments or [], console=Console(stderr=as_json))
     if as_json:
@@ -137,7 +137,7 @@ def export(
     assignments: Assignments = None,
 ) -> None:
     """Write the live table flat, one row an item of a list, as CSV or Parquet."""
-    from recspark.runtime.nightly import export_table
+    from recspark.runtime.published import export_table
 
     export_table(table, target, config_file=config, env=env, assignments=assignments or [], console=Console())
 
@@ -145,7 +145,7 @@ def export(
 @app.command(epilog="Example: recspark rollback --config mine.yaml")
 def rollback(config: ConfigFile = None, env: Env = "local", assignments: Assignments = None) -> None:
     """Make the recommendations published before the live ones live again, as a run of its own."""
-    from recspark.runtime.nightly import rollback_recommendations
+    from recspark.runtime.published import rollback_recommendations
 
     rollback_recommendations(config_file=config, env=env, assignments=assignments or [], console=Console())
 

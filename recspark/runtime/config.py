@@ -47,7 +47,7 @@ class Settings(BaseModel):
     events: EventsMapping
     items: ItemsMapping | None = None
     users: UsersMapping | None = None
-    split: SplitSpec
+    splits: SplitSpec
     repeats: Literal["earliest", "latest", "all"] = Field(
         "earliest", description="What to keep of repeated events of one (user, item, type): plays and groceries repeat, ratings do not."
     )
@@ -124,18 +124,40 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     unknown = [key for key in raw if key not in Settings.model_fields and key not in jobs]
     problems += [f"{key}: no such section; there are {', '.join([*Settings.model_fields, *jobs])}" for key in unknown]
     settings = _validated(Settings, general, "", problems)
+    shared = shared_knobs(settings) if isinstance(settings, Settings) else {}
     sections: dict[str, BaseModel] = {}
     for name, job in jobs.items():
-        if raw.get(name, {}) is not None:
-            section = _validated(job.section, raw.get(name) or {}, f"{name}.", problems)
-            if section is not None:
-                sections[name] = section
+        if raw.get(name, {}) is None:
+            continue
+        given = {} if name in Settings.model_fields else raw.get(name) or {}  # `splits` is both a setting and a job
+        told = {knob: shared[key] for knob in job.section.model_fields for key in (f"{name}.{knob}", knob) if key in shared}
+        section = _validated(job.section, {**told, **given} if isinstance(given, Mapping) else given, f"{name}.", problems)
+        if section is not None:
+            sections[name] = section
     if isinstance(settings, Settings):
         known = sorted(job.slice["source"] for job in jobs.values() if job.writes.name == "source_candidates")
         problems += [f"sources: {name!r} is no candidate source; there are {', '.join(known)}" for name in settings.sources if name not in known]
     if problems or not isinstance(settings, Settings):
         raise ConfigError("the configuration does not fit:\n  " + "\n  ".join(problems))
     return Config(settings=settings, jobs=sections)
+
+
+def shared_knobs(settings: Settings) -> dict[str, Any]:
+    """What several jobs are told from one place: by the knob's name, or by `job.knob`. A job's own section still wins."""
+    events, bounds = settings.events, settings.events.value_bounds
+    shared: dict[str, Any] = {
+        "weights": events.types,
+        "order": events.resolved_order,
+        "sources": settings.sources,
+        "spec": settings.splits,
+        "landed_events.mapping": events,
+        "clean_items.mapping": settings.items,
+        "clean_users.mapping": settings.users,
+        "histories.types": list(events.types),
+        "predictions.minimum": bounds.min,
+        "predictions.maximum": bounds.max,
+    }
+    return {name: value for name, value in shared.items() if value is not None}
 
 
 def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[str]) -> BaseModel | None:

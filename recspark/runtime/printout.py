@@ -22,7 +22,9 @@ def main_cut(rows: Sequence[Mapping[str, Any]]) -> int:
     return 10 if 10 in cuts else (cuts[0] if cuts else 0)
 
 
-def metric_table(rows: Sequence[Mapping[str, Any]], k: int, slice_name: str = "all") -> tuple[list[str], dict[str, dict[str, Mapping[str, Any]]]]:
+def metric_table(
+    rows: Sequence[Mapping[str, Any]], k: int, slice_name: str = "all"
+) -> tuple[list[str], dict[str, dict[str, Mapping[str, Any]]]]:
     """Models' own figures at cut `k` (and those without a cut): the metrics' names in their order, and model -> metric -> row."""
     metrics: list[str] = []
     models: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -35,7 +37,23 @@ def metric_table(rows: Sequence[Mapping[str, Any]], k: int, slice_name: str = "a
     return sorted(metrics, key=_place), models
 
 
-_ORDER = ("ndcg", "recall", "precision", "f1", "hit_rate", "map", "mrr", "auc", "accuracy", "mae", "rmse", "coverage", "novelty", "diversity", "popularity_share")
+_ORDER = (
+    "ndcg",
+    "recall",
+    "precision",
+    "f1",
+    "hit_rate",
+    "map",
+    "mrr",
+    "auc",
+    "accuracy",
+    "mae",
+    "rmse",
+    "coverage",
+    "novelty",
+    "diversity",
+    "popularity_share",
+)
 
 
 def _place(metric: str) -> tuple[int, str]:

@@ -38,7 +38,11 @@ def _quality(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differences(summary: Mapping[str, Any], k: int) -> list[dict[str, Any]]:
     """Paired differences at the main cut, a picture for each metric."""
-    rows = [row for row in summary["metrics"]["rows"] if row["baseline"] and row["slice"] == "all" and row["k"] in (0, k) and row["value"] is not None]
+    rows = [
+        row
+        for row in summary["metrics"]["rows"]
+        if row["baseline"] and row["slice"] == "all" and row["k"] in (0, k) and row["value"] is not None
+    ]
     pictures = []
     for metric in [m for m in PICTURED if any(row["metric"] == m for row in rows)][:N_PICTURES]:
         shown = [_interval(row, f"{row['model']} − {row['baseline']}") for row in rows if row["metric"] == metric]
@@ -50,15 +54,19 @@ def _differences(summary: Mapping[str, Any], k: int) -> list[dict[str, Any]]:
 
 def _profile(summary: Mapping[str, Any]) -> dict[str, Any]:
     tail, intake, bins = summary["long_tail"], summary["intake"], summary["events_over_time"]
-    pictures: dict[str, Any] = {}
+    pictures: dict[str, Any] = dict.fromkeys(("over_time", "long_tail", "event_types", "intake", "quarantine"))
     if bins:
         what = f"Events over time, {bins[0]['from'][:10]} to {bins[-1]['to'][:10]}"
         pictures["over_time"] = charts.time_bars(bins, what)
     if tail["points"]:
-        what = f"Events of an item by its popularity rank; {tail['n_items_with_half']:,} of {tail['n_items']:,} items have half of the events"
+        what = (
+            f"Events of an item by its popularity rank; {tail['n_items_with_half']:,} of {tail['n_items']:,} items have half of the events"
+        )
         pictures["long_tail"] = charts.log_log(tail["points"], "rank", "n_events", what, tail["n_items_with_half"])
     if summary["event_types"]:
-        pictures["event_types"] = charts.counts([(row["event_type"], row["n"]) for row in summary["event_types"]], "Events by type", tail["n_events"])
+        pictures["event_types"] = charts.counts(
+            [(row["event_type"], row["n"]) for row in summary["event_types"]], "Events by type", tail["n_events"]
+        )
     if intake:
         rows = [(name, intake[name]) for name in ("kept", "quarantined", "duplicates")]
         pictures["intake"] = charts.counts(rows, f"What became of {intake['rows_in']:,} rows", intake["rows_in"])
@@ -70,7 +78,7 @@ def _profile(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _published(published: Mapping[str, Any]) -> dict[str, Any]:
     if not published:
         return {}
-    pictures = {}
+    pictures: dict[str, Any] = dict.fromkeys(("bands", "sources", "rungs"))
     names = ("items", "events", "recommendations")
     totals = [sum(band[name] for band in published["bands"]) or 1 for name in names]
     if published["bands"]:
@@ -85,14 +93,18 @@ def _published(published: Mapping[str, Any]) -> dict[str, Any]:
 
 def _training(curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def series(**wanted: str) -> dict[str, list[tuple[float, float]]]:
-        lines = {name.replace("_", " "): [(one["epoch"], one[key]) for one in curves if one.get(key) is not None] for name, key in wanted.items()}
+        lines = {
+            name.replace("_", " "): [(one["epoch"], one[key]) for one in curves if one.get(key) is not None] for name, key in wanted.items()
+        }
         return {name: line for name, line in lines.items() if line}
 
     losses, quality = series(training="loss", tune="tune_loss"), series(tune="tune_ndcg")
     best = max(quality["tune"], key=lambda point: point[1]) if quality else None
-    pictures: dict[str, Any] = {"best": best}
+    pictures: dict[str, Any] = {"best": best, "loss": None, "ndcg": None}
     if losses:
-        pictures["loss"] = charts.lines(losses, "Loss by epoch: " + ", ".join(f"{name} ends at {line[-1][1]:.4g}" for name, line in losses.items()))
+        pictures["loss"] = charts.lines(
+            losses, "Loss by epoch: " + ", ".join(f"{name} ends at {line[-1][1]:.4g}" for name, line in losses.items())
+        )
     if quality and best:
         pictures["ndcg"] = charts.lines({"nDCG": quality["tune"]}, f"nDCG at tune by epoch, best {best[1]:.4f} at epoch {best[0]}", best[0])
     return pictures

@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
@@ -19,15 +20,16 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import PARTS
-from recspark.errors import AccountingError, GateError
+from recspark.errors import AccountingError, GateError, SourceError, StoreError
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Input, Job, in_flow_order
 from recspark.runtime.ledger import Entry, Ledger
+from recspark.runtime.sources import explained_source_errors
 from recspark.runtime.store import Store
 from recspark.tables.contract import check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import Clock, Folder
+from recspark.tables.lineage import Clock, Folder, Source
 
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
@@ -109,9 +111,19 @@ class River:
         """Equal for equal work: what the job would read, with which code and which parameters."""
         section = self.config.jobs[job.name].model_dump(mode="json")
         horizon = scope.horizon if scope.kind == "horizon" else None
-        reads = [self.inputs.fingerprint(one, scope) for one in job.inputs]
-        cut = [horizon.name, str(horizon.cut), str(horizon.label_until), horizon.closed] if horizon and Horizon in job.injected.values() else []
-        return digest([job.name, scope.slice, job.code_hash, section, cut, reads])
+        cut = [horizon.name, str(horizon.cut), str(horizon.label_until)] if horizon and Horizon in job.injected.values() else []
+        return digest([job.name, scope.slice, job.code_hash, section, cut, self._reads(job, scope)])
+
+    def _reads(self, job: Job, scope: Scope) -> dict[str, str]:
+        """Each input's fingerprint. A night gone by keeps the attributes that it was computed with, whatever they are now."""
+        reads = {one.parameter: self.inputs.fingerprint(one, scope) for one in job.inputs}
+        entry = self.ledger.entry(job.name, scope.slice)
+        if entry is not None and scope.kind == "horizon" and scope.horizon is not None and scope.horizon.past:
+            for one in job.inputs:
+                found = self.inputs.scope_of(one, scope)
+                if found is not None and found.kind == "once":
+                    reads[one.parameter] = entry.inputs.get(one.parameter, reads[one.parameter])
+        return reads
 
     def is_stale(self, job: Job, scope: Scope) -> bool:
         if scope.kind == "delivery":
@@ -148,11 +160,16 @@ class River:
     def _run(self, job: Job, scopes: list[Scope]) -> int | None:
         started_at, started = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
+        reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         frames = [self._frame(job, scope, fingerprints[scope.slice]) for scope in scopes]
-        frame = reduce(DataFrame.unionByName, frames)
-        written = self.store.write(
-            frame, job.writes, replace=self._replaced(job, scopes), base=self.ledger.versions.get(job.writes.name), run_id=self.ledger.run_id
-        )
+        with _source_errors(job):
+            written = self.store.write(
+                reduce(DataFrame.unionByName, frames),
+                job.writes,
+                replace=self._replaced(job, scopes),
+                base=self.ledger.versions.get(job.writes.name),
+                run_id=self.ledger.run_id,
+            )
         if self._check_every_row:
             check_rows(self.store.read(job.writes.name, written.version), job.writes)
         section = self.config.jobs[job.name].model_dump_json()
@@ -163,7 +180,7 @@ class River:
                     slice=scope.slice,
                     fingerprint=fingerprints[scope.slice],
                     outputs={job.writes.name: written.version},
-                    inputs={one.parameter: self.inputs.fingerprint(one, scope) for one in job.inputs},
+                    inputs=reads[scope.slice],
                     parameters=section,
                     n_rows=written.n_rows if len(scopes) == 1 else None,
                     started_at=started_at,
@@ -227,3 +244,21 @@ class River:
         rows = self.inputs.table(GATES).where((F.col("horizon") == horizon) & ~F.col("passed")).collect()
         if rows:
             raise GateError("not published, the live recommendations are unchanged: " + "; ".join(f"gate {row.gate}: {row.message}" for row in rows))
+
+
+@contextmanager
+def _source_errors(job: Job) -> Iterator[None]:
+    """Damage inside a source's file shows when its rows are written: say which file it is."""
+    section = next((one.marker.name for one in job.inputs if isinstance(one.marker, Source)), None)
+    try:
+        yield
+    except StoreError as error:
+        if section is None or error.__cause__ is None:
+            raise
+        try:
+            with explained_source_errors(section):
+                raise error.__cause__
+        except SourceError:
+            raise
+        except Exception:
+            raise error from None

@@ -22,8 +22,14 @@ def _pick(histories: DataFrame, max_users: int) -> dict[int, dict[str, Any]]:
     known = histories.where("length > 0")
     median = known.agg(F.percentile_approx("length", 0.5)).collect()[0][0]
     cold = histories.where("length = 0").orderBy("request_idx").limit(1).collect()[: max_users - 1]
-    warm = [] if median is None else known.orderBy(F.abs(F.col("length") - median), F.xxhash64("request_idx")).limit(max_users - len(cold)).collect()
-    return {int(row.request_idx): {"length": row["length"], "items": row["items"][: row["length"]][::-1][:N_HISTORY]} for row in [*warm, *cold]}
+    warm = (
+        []
+        if median is None
+        else known.orderBy(F.abs(F.col("length") - median), F.xxhash64("request_idx")).limit(max_users - len(cold)).collect()
+    )
+    return {
+        int(row.request_idx): {"length": row["length"], "items": row["items"][: row["length"]][::-1][:N_HISTORY]} for row in [*warm, *cold]
+    }
 
 
 def _lookup(frame: DataFrame | None, key: str, value: str, keys: Iterable[Any]) -> dict[Any, Any]:

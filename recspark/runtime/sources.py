@@ -23,7 +23,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from recspark.errors import SourceError
-from recspark.interactions.mapping import SourceMapping
+from recspark.interactions.mapping import UNITS, SourceMapping
 
 DAMAGED = "_damaged"
 FILE = "_file"
@@ -204,7 +204,9 @@ def _check_order(mapping: SourceMapping, files: Sequence[FoundFile], delivery: i
         )
     packed = next((file.path for file in files if file.path.endswith(".bz2")), None)
     if packed:
-        raise SourceError(f"{section}: order: file cannot be kept for {packed}: bzip2 files are read in parts of unknown length; pack it as gz")
+        raise SourceError(
+            f"{section}: order: file cannot be kept for {packed}: bzip2 files are read in parts of unknown length; pack it as gz"
+        )
 
 
 def _with_file(frame: DataFrame, row: Column) -> DataFrame:
@@ -299,6 +301,7 @@ def _read_parquet(spark: SparkSession, mapping: SourceMapping, files: Sequence[F
 def _check_columns(schema: T.StructType, mapping: SourceMapping, section: str) -> None:
     """Raise unless every mapped column is there and can be what it is mapped to: all problems at once."""
     found = {field.name: field.dataType for field in schema.fields if field.name != DAMAGED}
+    has_unit = getattr(getattr(mapping, "time", None), "format", None) in UNITS
     problems = []
     for role, name in [*mapping.roles.items(), *(("attributes", name) for name in mapping.kept)]:
         where = f"attributes: {name!r}" if role == "attributes" else f"columns.{role}: {name!r}"
@@ -308,8 +311,8 @@ def _check_columns(schema: T.StructType, mapping: SourceMapping, section: str) -
             problems.append(f"{where} is no column there" + (f" (did you mean {meant!r}?)" if meant else ""))
         elif role in ROLE_TYPES and not isinstance(found[name], ROLE_TYPES[role][0]):
             problems.append(f"{where} is {found[name].simpleString()}, and must be {ROLE_TYPES[role][1]}")
-        elif role == "event_at" and isinstance(found[name], T.NumericType) and mapping.time.format not in ("seconds", "milliseconds", "microseconds"):  # type: ignore[attr-defined]
-            problems.append(f"{where} is {found[name].simpleString()}; say its unit in time.format: seconds, milliseconds or microseconds")
+        elif role == "event_at" and isinstance(found[name], T.NumericType) and not has_unit:
+            problems.append(f"{where} is {found[name].simpleString()}; say its unit in time.format: {', '.join(UNITS)}")
     if problems:
         columns = ", ".join(f"{name} {kind.simpleString()}" for name, kind in found.items())
         lines = "\n".join(f"  {problem}" for problem in problems)

@@ -87,7 +87,9 @@ def _over_time(interactions: DataFrame | None) -> list[dict[str, Any]]:
         return []
     first, last = int(ends["first"]), int(ends["last"])
     width = max(1, math.ceil((last - first + 1) / N_BINS))
-    bins = interactions.where("event_at is not null").groupBy(F.floor((second - first) / width).alias("bin")).agg(F.count(F.lit(1)).alias("n"))
+    bins = (
+        interactions.where("event_at is not null").groupBy(F.floor((second - first) / width).alias("bin")).agg(F.count(F.lit(1)).alias("n"))
+    )
     counts = {int(row["bin"]): int(row["n"]) for row in bins.collect()}
 
     def at(place: int) -> str:
@@ -102,7 +104,12 @@ def _group(n_events: Column) -> Column:
 
 def _tail_groups(item_counts: DataFrame) -> list[dict[str, Any]]:
     """Items grouped by the logarithm of their events, most used first."""
-    aggregates = (F.count(F.lit(1)).alias("n_items"), F.sum("n_events").alias("n_events"), F.min("n_events").alias("low"), F.max("n_events").alias("high"))
+    aggregates = (
+        F.count(F.lit(1)).alias("n_items"),
+        F.sum("n_events").alias("n_events"),
+        F.min("n_events").alias("low"),
+        F.max("n_events").alias("high"),
+    )
     return _rows(item_counts.groupBy(_group(F.col("n_events")).alias("group")).agg(*aggregates).orderBy(F.desc("group")))
 
 
@@ -142,7 +149,9 @@ def _published(read: Read, item_counts: DataFrame, groups: Sequence[Mapping[str,
     one = live.select(F.explode("items").alias("item"))
     shown = one.groupBy(F.col("item.item_id").alias("item_id")).agg(F.count(F.lit(1)).alias("n"))
     known = shown.join(item_index.select("item_id", "item_idx"), "item_id", "left").join(item_counts, "item_idx", "left")
-    shown_groups = _rows(known.groupBy(_group(F.col("n_events")).alias("group")).agg(F.count(F.lit(1)).alias("items"), F.sum("n").alias("n")))
+    shown_groups = _rows(
+        known.groupBy(_group(F.col("n_events")).alias("group")).agg(F.count(F.lit(1)).alias("items"), F.sum("n").alias("n"))
+    )
     bands = _band_of_group(groups)
     names = [name for name, _ in BANDS] + [NO_EVENTS]
     table = {name: {"band": name, "items": 0, "events": 0, "recommendations": 0} for name in names}

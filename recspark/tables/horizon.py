@@ -14,7 +14,8 @@ class Horizon:
     With `cut`, learn is every event before it and labels are the events from it until `label_until`. Without `cut`,
     the roles are the rows of `splits` at this horizon; events without a row there are learnt from.
     `delivery` is the newest delivery that its learnt rows know, `label_delivery` the newest that its labels know (None:
-    the same); a past horizon keeps both, so late files never rewrite it. `closed` says that its labels are complete.
+    the same). `closed` says that its labels are complete. `past` marks a night gone by: it keeps its deliveries and the
+    attributes that it was computed with, so late files and changed catalogues never rewrite it.
     """
 
     name: str
@@ -24,3 +25,4 @@ class Horizon:
     label_until: datetime | None = None
     stored_roles: bool = False
     label_delivery: int | None = None
+    past: bool = False

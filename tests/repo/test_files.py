@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 320
-COMMAND = re.compile(r"\b(recspark (run|init|demo|doctor|show|export|rollback|preflight|replay)\b|spark-submit jobs/|scripts/\w+)")
+COMMAND = re.compile(
+    r'\brecspark (run|init|demo|doctor|show|export|rollback|preflight|replay)\b.*|spark-submit .*|scripts/\w+.*|"run", "--config".*'
+)
 SPARK_ROOMS = ("interactions", "features", "candidates", "examples", "recommendations", "evaluation")
 # Spark Connect and shared clusters refuse them.
 REFUSED = frozenset({"rdd", "_jvm", "_jdf", "_jsc", "sparkContext", "SparkContext", "SparkFiles", "broadcast_variable"})
@@ -34,12 +36,13 @@ def full_package_files(root: Path) -> list[str]:
 
 
 def silent_configurations(root: Path) -> list[str]:
-    """YAML files that do not begin with a comment that holds words and the command that uses the file."""
+    """YAML files that do not begin with a comment that holds the command that uses the file, and some words beside it."""
     silent = []
     for path in sorted((root / "conf").rglob("*.yaml")):
         lines = path.read_text().splitlines()
-        head = [line for line in lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))] if line.strip("# ")]
-        if len(head) < 2 or not any(COMMAND.search(line) for line in head):
+        head = [line.lstrip("# ") for line in lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]]
+        words = [word for line in head for word in COMMAND.sub("", line).split()]
+        if len(words) < 3 or not any(COMMAND.search(line) for line in head):
             silent.append(str(path.relative_to(root)))
     return silent
 
@@ -71,7 +74,12 @@ def test_the_house_rules_hold_here(find: Callable[[Path], list[str]]) -> None:
         (silent_configurations, "conf/env/mine.yaml", "# For my machine.\n# Used with great care.\nspark: {}\n", "conf/env/mine.yaml"),
         (silent_configurations, "conf/bare.yaml", "# recspark run --config conf/bare.yaml\nwarehouse: here\n", "conf/bare.yaml"),
         (spark_internals, "recspark/features/wide.py", "def f(frame):\n    return frame.rdd.map(len)\n", "recspark/features/wide.py:2 rdd"),
-        (spark_internals, "recspark/candidates/deep.py", "from pyspark import SparkContext\n", "recspark/candidates/deep.py:1 SparkContext"),
+        (
+            spark_internals,
+            "recspark/candidates/deep.py",
+            "from pyspark import SparkContext\n",
+            "recspark/candidates/deep.py:1 SparkContext",
+        ),
     ],
 )
 def test_a_broken_house_rule_is_found(tmp_path: Path, find: Callable[[Path], list[str]], path: str, content: str, found: str) -> None:

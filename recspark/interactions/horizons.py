@@ -1,0 +1,202 @@
+"""Where the river is cut: the `split` section of a configuration, and the horizons that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.columns import FIT, SERVE, TEST, TUNE
+from recspark.errors import SplitError
+from recspark.tables.horizon import Horizon
+
+Kind = Literal["time", "last_n", "random", "production"]
+
+# Which settings belong to which kind.
+SETTINGS: Mapping[Kind, frozenset[str]] = {
+    "time": frozenset({"fit", "tune", "test", "share_fit", "share_tune", "share_test", "label_days", "as_of"}),
+    "last_n": frozenset({"n_fit", "n_tune", "n_test"}),
+    "random": frozenset({"share_fit", "share_tune", "share_test", "seed"}),
+    "production": frozenset({"as_of", "label_days"}),
+}
+
+
+class SplitSpec(BaseModel):
+    """The `split` section: at which horizons models learn (fit), are chosen (tune), are measured (test) and serve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind = Field(
+        default="time",
+        description="time: cuts in time, for experiments. production: cuts that move with as_of. last_n, random: single events are held "
+        "out; they let other users' futures in, and the report says so.",
+    )
+    fit: datetime | None = Field(default=None, description="time: rankers learn from the labels that begin here (UTC).")
+    tune: datetime | None = Field(default=None, description="time: models are chosen by the labels that begin here.")
+    test: datetime | None = Field(default=None, description="time: models are measured by the labels that begin here.")
+    share_fit: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of fit.")
+    share_tune: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of tune.")
+    share_test: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of test.")
+    label_days: int | None = Field(
+        default=None, ge=1, description="time, production: days after a cut that are its labels (production: 7)."
+    )
+    as_of: datetime | None = Field(
+        default=None, description="time, production: the cut that serves; by default after the last event, or now."
+    )
+    n_fit: int = Field(default=5, ge=1, description="last_n: labels a user at fit.")
+    n_tune: int = Field(default=5, ge=1, description="last_n: labels a user at tune, after those of fit.")
+    n_test: int = Field(default=5, ge=1, description="last_n: labels a user at test, the latest.")
+    seed: int = Field(default=0, description="random: which events are drawn.")
+
+    @field_validator("fit", "tune", "test", "as_of")
+    @classmethod
+    def _in_utc(cls, at: datetime | None) -> datetime | None:
+        if at is None:
+            return None
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> SplitSpec:
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        strange = sorted(given - SETTINGS[self.kind] - {"kind"})
+        if strange:
+            own = ", ".join(sorted(SETTINGS[self.kind]))
+            raise ValueError(f"{', '.join(strange)} has no meaning where kind is {self.kind}; its settings are {own}")
+        dates = [name for name in (FIT, TUNE, TEST) if getattr(self, name) is not None]
+        shares = sorted(name for name in given if name.startswith("share_"))
+        if dates and len(dates) < 3:
+            raise ValueError(f"{', '.join(dates)} is given alone: give fit, tune and test, or none of them and let the shares decide")
+        if dates and shares:
+            raise ValueError(f"both dates and {', '.join(shares)} are given: keep one of the two")
+        if self.fit and self.tune and self.test and not self.fit < self.tune < self.test:
+            raise ValueError(
+                f"the cuts must follow each other: fit {self.fit:%Y-%m-%d} < tune {self.tune:%Y-%m-%d} < test {self.test:%Y-%m-%d}"
+            )
+        if self.share_fit + self.share_tune + self.share_test >= 1:
+            raise ValueError("share_fit + share_tune + share_test must stay below 1, or nothing is left to learn from")
+        return self
+
+    @property
+    def needs_times(self) -> bool:
+        """Its cuts are times: `fit_bounds` must be asked first."""
+        return self.kind in ("time", "production")
+
+
+@dataclass(frozen=True)
+class EventBounds:
+    """When events happened: the first and the last (UTC), and how many on each day. Without times: nothing."""
+
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    per_day: Mapping[date, int] = field(default_factory=dict)
+
+
+def fit_bounds(interactions: DataFrame) -> EventBounds:
+    """Count the events of each day (UTC): one pass, one row a day to the driver."""
+    per_day = (
+        interactions.filter(F.col("event_at").isNotNull())
+        .groupBy(F.unix_date(F.to_date("event_at")).alias("day"))
+        .agg(F.count(F.lit(1)).alias("n"), F.min(F.unix_micros("event_at")).alias("first"), F.max(F.unix_micros("event_at")).alias("last"))
+        .collect()
+    )
+    if not per_day:
+        return EventBounds()
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return EventBounds(
+        first_at=epoch + timedelta(microseconds=min(row["first"] for row in per_day)),
+        last_at=epoch + timedelta(microseconds=max(row["last"] for row in per_day)),
+        per_day={epoch.date() + timedelta(days=row["day"]): row["n"] for row in sorted(per_day, key=lambda row: row["day"])},
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _name(cut: datetime) -> str:
+    return f"{cut:%Y-%m-%d}" if cut == _midnight(cut.date()) else f"{cut:%Y-%m-%dT%H:%M:%S.%f}".removesuffix(".000000")
+
+
+def _cuts_by_share(spec: SplitSpec, bounds: EventBounds) -> dict[str, datetime]:
+    """The midnights that leave at least the shares of events behind them, latest first."""
+    total = sum(bounds.per_day.values())
+    wanted = [(TEST, spec.share_test), (TUNE, spec.share_test + spec.share_tune), (FIT, spec.share_test + spec.share_tune + spec.share_fit)]
+    cuts: dict[str, datetime] = {}
+    behind = 0
+    for day in sorted(bounds.per_day, reverse=True):
+        behind += bounds.per_day[day]
+        # One cut a day at most: a burst must not swallow two of them.
+        if len(cuts) < len(wanted) and behind >= wanted[len(cuts)][1] * total:
+            cuts[wanted[len(cuts)][0]] = _midnight(day)
+    if len(cuts) < len(wanted) or cuts[FIT].date() <= min(bounds.per_day):
+        raise SplitError(
+            f"the events of {len(bounds.per_day)} days ({min(bounds.per_day)} to {max(bounds.per_day)}) cannot be cut at three midnights "
+            f"with something before the first; give split.fit, tune and test as times, or use split.kind: last_n"
+        )
+    return cuts
+
+
+def _plan_time(spec: SplitSpec, first_at: datetime, last_at: datetime, bounds: EventBounds, delivery: int) -> dict[str, Horizon]:
+    given = {part: cut for part, cut in ((FIT, spec.fit), (TUNE, spec.tune), (TEST, spec.test)) if cut}
+    cuts = given or _cuts_by_share(spec, bounds)
+    serve = spec.as_of or _midnight(last_at.date() + timedelta(days=1))
+    span = f"events reach from {first_at:%Y-%m-%d %H:%M:%S} to {last_at:%Y-%m-%d %H:%M:%S}"
+    if cuts[FIT] <= first_at:
+        raise SplitError(f"no event lies before split.fit {_name(cuts[FIT])}: {span}; cut later")
+    if cuts[TEST] > last_at:
+        raise SplitError(f"no event lies after split.test {_name(cuts[TEST])}: {span}; cut earlier")
+    if cuts[TEST] >= serve:
+        raise SplitError(f"split.test {_name(cuts[TEST])} must come before the serving cut {_name(serve)} (split.as_of)")
+    window = timedelta(days=spec.label_days) if spec.label_days else None
+    following = {FIT: cuts[TUNE], TUNE: cuts[TEST], TEST: serve}
+    horizons = {}
+    for part, cut in cuts.items():
+        until = min(cut + window, following[part]) if window else following[part]
+        horizons[part] = Horizon(_name(cut), delivery, closed=True, cut=cut, label_until=until)
+    horizons[SERVE] = Horizon(_name(serve), delivery, closed=False, cut=serve, label_until=serve + window if window else None)
+    return {part: horizons[part] for part in (FIT, TUNE, TEST, SERVE)}
+
+
+def _plan_production(spec: SplitSpec, first_at: datetime, now: datetime, delivery: int) -> dict[str, Horizon]:
+    window = timedelta(days=spec.label_days or 7)
+    serve = spec.as_of or _midnight(now.date())
+    if serve > now:
+        raise SplitError(f"split.as_of {_name(serve)} lies after the run's now, {now:%Y-%m-%d %H:%M:%S}; serve at a moment that has come")
+    cuts = {FIT: serve - 2 * window, TUNE: serve - window, SERVE: serve}
+    if cuts[FIT] <= first_at:
+        raise SplitError(
+            f"events begin at {first_at:%Y-%m-%d %H:%M:%S}, and fit learns from those before {_name(cuts[FIT])} (as_of less twice "
+            f"label_days, {window.days}); lower split.label_days, or wait for more events"
+        )
+    return {
+        part: Horizon(_name(cut), delivery, closed=cut + window <= serve, cut=cut, label_until=cut + window) for part, cut in cuts.items()
+    }
+
+
+def plan_horizons(spec: SplitSpec, *, delivery: int, now: datetime, bounds: EventBounds | None = None) -> dict[str, Horizon]:
+    """Part -> horizon, by the split.
+
+    `time`: the cuts given, or midnights that leave the shares of events behind them; labels until the next cut, or for `label_days` if that
+    is sooner; serve after the last event. `production`: serve at D (`as_of`), tune at D - W, fit at D - 2W (W: `label_days`), no test.
+    `last_n`, `random`: roles are stored, as `last_5/fit`, `random_0.1/test`, `serve`. Times are UTC; `bounds` are those of `fit_bounds`.
+
+    Raises:
+        SplitError: no times where the split needs them; nothing before the first cut or after the last.
+    """
+    now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
+    if spec.needs_times:
+        if bounds is None or bounds.first_at is None or bounds.last_at is None:
+            raise SplitError(
+                f"split.kind: {spec.kind} needs times, and no event has one; map events.columns.event_at, or use last_n or random"
+            )
+        if spec.kind == "production":
+            return _plan_production(spec, bounds.first_at, now, delivery)
+        return _plan_time(spec, bounds.first_at, bounds.last_at, bounds, delivery)
+    stem = f"last_{spec.n_test}" if spec.kind == "last_n" else f"random_{spec.share_test:g}"
+    horizons = {part: Horizon(f"{stem}/{part}", delivery, closed=True, stored_roles=True) for part in (FIT, TUNE, TEST)}
+    return {**horizons, SERVE: Horizon(SERVE, delivery, closed=False)}

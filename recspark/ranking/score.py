@@ -1,0 +1,73 @@
+"""Scores slates with a trained ranker. Runs inside every training process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+
+from recspark.columns import FIT
+from recspark.errors import TrainingError
+from recspark.handover.plan import Plan
+from recspark.handover.reader import read_rows
+from recspark.handover.scores import ScoreWriter
+from recspark.ranking.batch import ItemTable, SlateBatch, slate_plan, to_batch
+from recspark.ranking.checkpoint import load_artefact
+from recspark.ranking.models.build import build_model
+from recspark.ranking.processes import join_processes
+from recspark.tables.lineage import AsPlan, At, ItemFeatures, WorkFolder
+
+
+def load_ranker(folder: str) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model, ready to score, and its card.
+
+    Raises:
+        TrainingError: the artefact is not there, or is not what its card says.
+    """
+    weights, card = load_artefact(folder)
+    model = build_model(card["model"])
+    model.load_state_dict(weights)
+    return model.eval(), card
+
+
+def score_batch(model: nn.Module, batch: SlateBatch) -> torch.Tensor:
+    """The logits of a batch's candidates: B x S."""
+    with torch.no_grad():
+        logits: torch.Tensor = model(batch)
+    return logits
+
+
+def score_slates(
+    examples: Annotated[Plan, AsPlan("examples")],
+    rankers: Annotated[dict[str, Any], At(FIT)],
+    item_features: ItemFeatures,
+    *,
+    folder: WorkFolder,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """Score this process's share of the slates into Parquet files below `folder`; return the manifest of its files.
+
+    Slates are scored once each, over all processes; a slate's scores do not depend on the batch that it is in, nor on
+    the number of processes, beyond rounding.
+
+    Raises:
+        HandoverError: the files do not hold what was planned.
+        TrainingError: the ranker is not what `rankers` says, or gives scores that are not finite.
+    """
+    plan, items = slate_plan(examples), ItemTable(item_features)
+    model, card = load_ranker(rankers["folder"])
+    if card["digest"] != rankers["digest"]:
+        raise TrainingError(f"the ranker in {rankers['folder']} is {card['digest']}, not {rankers['digest']}: run the job rankers again")
+    with join_processes() as processes:
+        model.to(processes.device)
+        writer = ScoreWriter(folder, examples, processes.process_rank, processes.world_size)
+        share = plan.scoring_share(processes.process_rank, processes.world_size)
+        for columns in read_rows(plan, share, batch_size):
+            batch = to_batch(columns, items)
+            scores = score_batch(model, batch.to(processes.device)).cpu()
+            if not torch.isfinite(scores[batch.mask]).all():
+                bad = batch.request_idx[~(torch.isfinite(scores) | ~batch.mask).all(-1)].tolist()
+                raise TrainingError(f"scores of request_idx {bad[:10]} are not finite: look at these slates' features")
+            writer.add(columns["request_idx"], columns["items"], scores.numpy(), columns["n_items"])
+        return writer.finish()

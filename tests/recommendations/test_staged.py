@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+from chispa import assert_df_equality
+from pyspark.errors import PythonException
+
+from recspark.errors import ConfigError
+from recspark.handover.arrays import publish
+from recspark.recommendations.staged import build_staged
+from recspark.tables import CHAMPION, HISTORIES, ITEM_INDEX, RANKED, REQUESTS, SEEN, SOURCE_CANDIDATES, STAGED, USER_INDEX
+from recspark.tables.contract import Table, check_rows, conform
+
+RETURNED = Table(STAGED.name, STAGED.doc, STAGED.columns[1:], ("request_idx",))
+N_ITEMS = 8
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """Items 0 to 7, 6 not available. By popularity: 5, then 1 and 2 alike, then 6; nobody knows 0, 3, 4 and 7."""
+    folder = str(tmp_path_factory.mktemp("arrays"))
+    parts = {
+        "item_popularity": {"item_idx": np.array([1, 2, 5, 6], np.int32), "score": np.array([2.0, 2.0, 9.0, 1.0])},
+        "item_features": {"item_idx": np.arange(8, dtype=np.int32), "available": np.arange(8) != 6},
+        # 3 is like 0 (0.9) and 1 (0.4).
+        "item_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
+        # 4 points as 2 does.
+        "item_vectors": {"idx": np.array([2, 4]), "vector": np.array([[1, 0], [2, 0]], np.float32)},
+    }
+    return {name: publish(part, folder) for name, part in parts.items()}
+
+
+def frames(table, requests, champion="ranker"):
+    """requests: {request_idx: {k, history, seen, ranker, SOURCE}}; what is left out has no row."""
+    lists = {"ranker": [], "als": [], "popular": []}
+    for r, one in requests.items():
+        for name, rows in lists.items():
+            if name in one:
+                scores = [5.0 - place for place in range(len(one[name]))]
+                rows.append({"request_idx": r, "source": name, "items": one[name], "scores": scores})
+    histories = [{"request_idx": r, "items": [*one["history"], -1], "length": len(one["history"])} for r, one in requests.items() if "history" in one]
+    return {
+        "requests": table(REQUESTS, [{"request_idx": r, "user_idx": 100 + r, "k": one.get("k", 3)} for r, one in requests.items()]),
+        "source_candidates": table(SOURCE_CANDIDATES, lists["als"] + lists["popular"]),
+        "champion": table(CHAMPION, [{"model": champion}]),
+        "seen": table(SEEN, [{"request_idx": r, "items": one["seen"]} for r, one in requests.items() if "seen" in one]),
+        "histories": table(HISTORIES, histories),
+        "item_index": table(ITEM_INDEX, [{"item_id": f"item-{i}", "item_idx": i} for i in range(N_ITEMS)]),
+        "user_index": table(USER_INDEX, [{"user_id": f"user-{100 + r}", "user_idx": 100 + r} for r in requests]),
+        "ranked": table(RANKED, lists["ranker"]),
+    }
+
+
+def staged(table, arrays, requests, champion="ranker", **knobs):
+    inputs = frames(table, requests, champion) | knobs.pop("inputs", {})
+    frame = conform(build_staged(**inputs, **arrays, **{"sources": ["als", "popular"], **knobs}), RETURNED, "build_staged")
+    check_rows(frame, RETURNED)
+    return {row.request_idx: row for row in frame.collect()}
+
+
+def items(row):
+    return [tuple(one) for one in row["items"]]
+
+
+@pytest.fixture()
+def ladder(table, arrays):
+    requests = {
+        # Warm: the ranker's 3; 4 from als; then popularity.
+        1: {"k": 4, "history": [0, 1, 2], "seen": [0, 1, 2], "ranker": [2, 3], "als": [4, 3], "popular": [3]},
+        # Cold, in no list at all.
+        2: {"k": 3, "history": []},
+        # Everything seen.
+        3: {"k": 2, "history": [0], "seen": list(range(8)), "ranker": [1]},
+        # Two left.
+        4: {"k": 4, "history": [5], "seen": [5, 0, 3, 1, 2], "als": [4]},
+        # No list has enough: popularity, then the rest by index, without 6.
+        5: {"k": 7},
+    }
+    return staged(table, arrays, requests)
+
+
+def test_rungs_sources_scores_and_reasons(ladder):
+    assert items(ladder[1]) == [
+        # 3 stands second in als, first in popular. It is like 0 and 1.
+        ("item-3", 1, 4.0, "popular", ["item-0", "item-1"], "ranker"),
+        # 4 is like nothing; its vector points as that of 2.
+        ("item-4", 2, 5.0, "als", ["item-2"], "source"),
+        ("item-5", 3, 9.0, "popular", [], "popularity"),
+        ("item-7", 4, 0.0, "popular", [], "popularity"),
+    ]
+    assert (ladder[1].user_id, ladder[1].k, ladder[1].item_idxs, ladder[1].shortfall) == ("user-101", 4, [3, 4, 5, 7], "")
+
+
+def test_cold_user_gets_what_is_popular(ladder):
+    assert items(ladder[2]) == [
+        ("item-5", 1, 9.0, "popular", [], "popularity"),
+        ("item-1", 2, 2.0, "popular", [], "popularity"),
+        ("item-2", 3, 2.0, "popular", [], "popularity"),
+    ]
+
+
+def test_all_seen_gets_nothing_and_says_so(ladder):
+    assert (items(ladder[3]), ladder[3].item_idxs, ladder[3].shortfall) == ([], [], "0 of 2: every available item is seen")
+
+
+def test_fewer_eligible_than_k_gets_those_and_says_so(ladder):
+    # 4 is the source's, with the latest history item for want of likeness; 7 is the rest.
+    assert items(ladder[4]) == [("item-4", 1, 5.0, "als", ["item-5"], "source"), ("item-7", 2, 0.0, "popular", [], "popularity")]
+    assert ladder[4].shortfall == "2 of 4: of 7 available items 5 are seen"
+
+
+def test_the_last_rung_ends_with_items_nobody_knows(ladder):
+    assert (ladder[5].item_idxs, ladder[5].shortfall) == ([5, 1, 2, 0, 3, 4, 7], "")
+
+
+REQUESTS_OF_SOURCES = {1: {"k": 3, "history": [2], "ranker": [0], "als": [3, 4], "popular": [4, 1]}}
+
+
+def test_a_source_is_champion(table, arrays):
+    row = staged(table, arrays, REQUESTS_OF_SOURCES, champion="als")[1]
+    assert [(one.item_id, one.source, one.rung) for one in row["items"]] == [
+        ("item-3", "als", "source"),
+        ("item-4", "als", "source"),
+        ("item-1", "popular", "source"),
+    ]
+
+
+def test_without_the_rankers_lists_the_sources_fused(table, arrays):
+    # 4 stands in both lists; 3 before 1.
+    row = staged(table, arrays, REQUESTS_OF_SOURCES, inputs={"ranked": None})[1]
+    assert [(one.item_id, one.source, one.score) for one in row["items"]] == [("item-4", "popular", 5.0), ("item-3", "als", 5.0), ("item-1", "popular", 4.0)]
+
+
+def test_an_item_of_the_ranker_alone_is_the_rankers(table, arrays):
+    row = staged(table, arrays, {1: {"k": 1, "ranker": [7]}})[1]
+    assert items(row) == [("item-7", 1, 5.0, "ranker", [], "ranker")]
+
+
+def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
+    empty = {
+        "item_popularity": {"item_idx": np.zeros(0, np.int32), "score": np.zeros(0)},
+        "item_neighbours": {"idx": np.zeros(0, np.int64), "neighbour_idx": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)},
+        "item_vectors": {"idx": np.zeros(0, np.int64), "vector": np.zeros(0, np.float32)},
+    }
+    nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
+    row = staged(table, arrays | nothing, {1: {"k": 2, "history": [1, 2], "als": [3]}}, n_because=1)[1]
+    assert [(one.item_id, one.because) for one in row["items"]] == [("item-3", ["item-2"]), ("item-0", [])]
+
+
+def test_partitions_and_row_order_change_nothing(table, arrays):
+    rng = np.random.default_rng(5)
+    requests = {
+        r: {
+            "k": int(rng.integers(1, 9)),
+            "history": rng.permutation(N_ITEMS)[: rng.integers(0, 5)].tolist(),
+            "seen": np.sort(rng.permutation(N_ITEMS)[: rng.integers(0, 5)]).tolist(),
+            **{name: rng.permutation(N_ITEMS)[: rng.integers(0, 4)].tolist() for name in ("ranker", "als", "popular")},
+        }
+        for r in range(40)
+    }
+    inputs = frames(table, requests)
+
+    def built(n):
+        shuffled = {name: frame.orderBy(f"hash({frame.columns[0]}, {n})").repartition(n) for name, frame in inputs.items()}
+        return build_staged(**shuffled, **arrays, sources=["als", "popular"]).orderBy("request_idx").cache()
+
+    one = built(1)
+    for row in one.collect():
+        asked = requests[row.request_idx]
+        eligible = set(range(N_ITEMS)) - {6} - set(asked["seen"])
+        assert len(set(row.item_idxs)) == len(row.item_idxs) == min(asked["k"], len(eligible))
+        assert set(row.item_idxs) <= eligible
+        assert [(i.item_id, i.rank) for i in row["items"]] == [(f"item-{item}", place + 1) for place, item in enumerate(row.item_idxs)]
+        assert (row.shortfall == "") == (len(row.item_idxs) == asked["k"])
+        assert all(bool(i.because) == (bool(asked["history"]) and i.rung != "popularity") for i in row["items"])
+    for n in (2, 7):
+        assert_df_equality(one, built(n), ignore_nullable=True)
+
+
+def test_a_champion_that_is_no_source_is_named(table, arrays):
+    with pytest.raises(PythonException, match=r"the champion is 'graph', which is none of staged_recommendations\.sources"):
+        staged(table, arrays, REQUESTS_OF_SOURCES, champion="graph")
+
+
+@pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}, {"n_because": -1}])
+def test_knobs_out_of_range(knobs):
+    with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
+        build_staged(*[None] * 12, **knobs)
