@@ -68,7 +68,12 @@ def _fused(rows: DataFrame, n_sources: int, n_candidates: int, k_rrf: float) -> 
 
 
 def build_candidates(
-    source_candidates: DataFrame, requests: DataFrame, *, sources: list[str], n_candidates: PositiveInt = 200, k_rrf: NonNegativeFloat = 60.0
+    source_candidates: DataFrame,
+    requests: DataFrame,
+    *,
+    sources: list[str],
+    n_candidates: PositiveInt = 200,
+    k_rrf: NonNegativeFloat = 60.0,
 ) -> DataFrame:
     """The union of the sources' proposals for each request, best first by reciprocal rank fusion, then item_idx.
 

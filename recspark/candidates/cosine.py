@@ -139,7 +139,9 @@ def score_item_cosine_candidates(
         return kernel
 
     start = F.greatest(F.col("length") - max_history, F.lit(0)) + 1
-    latest = histories.filter("length > 0").select("request_idx", F.slice("items", start, F.least("length", F.lit(max_history))).alias("history"))
+    latest = histories.filter("length > 0").select(
+        "request_idx", F.slice("items", start, F.least("length", F.lit(max_history))).alias("history")
+    )
     return propose(requests.select("request_idx").join(latest, "request_idx"), seen, item_features, open_kernel)
 
 

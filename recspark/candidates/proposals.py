@@ -33,11 +33,14 @@ def allowed_items(item_features: Mapping[str, np.ndarray]) -> np.ndarray:
     return allowed
 
 
-def _ragged(items: np.ndarray, scores: np.ndarray) -> tuple[pa.Array, pa.Array, np.ndarray]:
+def _proposals(request_idx: pa.Array, items: np.ndarray, scores: np.ndarray) -> pa.RecordBatch:
+    """The kernel's rows as lists without padding; requests without any item are left out."""
     filled = items != PAD_ITEM
     sizes = filled.sum(axis=1)
     offsets = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int32))
-    return pa.ListArray.from_arrays(offsets, pa.array(items[filled])), pa.ListArray.from_arrays(offsets, pa.array(scores[filled])), sizes > 0
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values[filled])) for values in (items, scores)]
+    batch = pa.RecordBatch.from_arrays([request_idx, *lists], names=["request_idx", "items", "scores"])
+    return batch.filter(pa.array(sizes > 0))
 
 
 def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[np.ndarray], Kernel]) -> DataFrame:
@@ -54,10 +57,7 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
                 continue
             if kernel is None:
                 kernel = open_kernel(allowed_items(item_features.arrays()))
-            items, scores = kernel(batch, *as_ragged(batch.column("_seen")))
-            item_lists, score_lists, any_left = _ragged(items, scores)
-            found = pa.RecordBatch.from_arrays([batch.column("request_idx"), item_lists, score_lists], names=["request_idx", "items", "scores"])
-            yield found.filter(pa.array(any_left))
+            yield _proposals(batch.column("request_idx"), *kernel(batch, *as_ragged(batch.column("_seen"))))
 
     masks = seen.select("request_idx", F.col("items").alias("_seen"))
     none_seen = F.array().cast("array<int>")

@@ -23,7 +23,9 @@ def _labelled_pairs(labels: DataFrame, requests: DataFrame) -> DataFrame:
 def _factors(vectors: DataFrame, kind: str, index: str, index_type: str) -> DataFrame:
     """The vectors of one kind, renamed to stand beside those of the other."""
     rows = vectors.filter((F.col("kind") == kind) & (F.col("source") == "als"))
-    return rows.select(F.col("idx").cast(index_type).alias(index), F.col("vector").alias(f"{kind}_vector"), F.col("bias").alias(f"{kind}_bias"))
+    return rows.select(
+        F.col("idx").cast(index_type).alias(index), F.col("vector").alias(f"{kind}_vector"), F.col("bias").alias(f"{kind}_bias")
+    )
 
 
 def _prediction() -> Column:

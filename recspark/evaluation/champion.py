@@ -25,15 +25,19 @@ def _best_source(sources: list[str]) -> Column:
 
 
 def _reason(metric: str) -> Column:
-    ranker, source = F.format_string("%.4f", "ranker_value"), F.format_string("%.4f", "best.value")
-    name, none = F.col("best.source"), F.col("best").isNull()
-    beats = F.concat(F.lit(f"the ranker's {metric} on tune, "), ranker)
+    beats = F.format_string(f"the ranker's {metric} on tune, %.4f, ", "ranker_value")
+    no_ranker = F.format_string(
+        f"no ranker was measured on tune: %s has the best {metric} of the sources, %.4f", "best.source", "best.value"
+    )
+    wins = F.concat(beats, F.format_string("is at least that of the best source, %s, %.4f", "best.source", "best.value"))
+    loses = F.concat(beats, F.format_string(f"is below that of %s, %.4f: {metric} decides for the source", "best.source", "best.value"))
+    ranker_missing, sources_missing = F.col("ranker_value").isNull(), F.col("best").isNull()
     return (
-        F.when(none & F.col("ranker_value").isNull(), F.concat(F.lit(f"no model has a {metric} on tune: "), F.col("model"), F.lit(" is published")))
-        .when(none, F.concat(beats, F.lit(", stands alone: no source was measured")))
-        .when(F.col("ranker_value").isNull(), F.concat(F.lit("no ranker was measured on tune: "), name, F.lit(f" has the best {metric} of the sources, "), source))
-        .when(F.col("model") == RANKER, F.concat(beats, F.lit(", is at least that of the best source, "), name, F.lit(", "), source))
-        .otherwise(F.concat(beats, F.lit(", is below that of "), name, F.lit(", "), source, F.lit(f": {metric} decides for the source")))
+        F.when(ranker_missing & sources_missing, F.format_string(f"no model has a {metric} on tune: %s is published", "model"))
+        .when(sources_missing, F.concat(beats, F.lit("stands alone: no source was measured")))
+        .when(ranker_missing, no_ranker)
+        .when(F.col("model") == RANKER, wins)
+        .otherwise(loses)
     )
 
 

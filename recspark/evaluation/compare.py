@@ -6,7 +6,7 @@ bootstrap replicate is the same sums with weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -79,7 +79,7 @@ def partials_of(sums: np.ndarray, first: np.ndarray) -> list[Partial]:
     return rows
 
 
-def _rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, np.ndarray, bytes | None]]:
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, np.ndarray, bytes | None]]:
     for batch in batches:
         sums = batch.column("sums")
         offsets, values = sums.offsets.to_numpy(), sums.values.to_numpy(zero_copy_only=False)
@@ -87,7 +87,7 @@ def _rows(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, np.ndarray, 
             yield key, values[offsets[i] : offsets[i + 1]], first
 
 
-def add_partials(batches: Iterator[pa.RecordBatch], figures: Figures) -> Iterator[pa.RecordBatch]:
+def add_partials(batches: Iterable[pa.RecordBatch], figures: Figures) -> Iterator[pa.RecordBatch]:
     """All rows of a key added up; blocks of items become counts of listed items [slices x models x ks] under COVERAGE."""
     sums: dict[int, np.ndarray] = {}
     first: dict[int, np.ndarray] = {}
@@ -144,7 +144,7 @@ def _coverage_rows(name: str, counts: np.ndarray, n_lists: Sequence[int], n_avai
                 yield (model, "", "coverage", k, name, n_lists[m], float(counts[m, i] / n_available), None, None)
 
 
-def finish(batches: Iterator[pa.RecordBatch], figures: Figures, n_available: int, n_bootstrap: int) -> Iterator[pa.RecordBatch]:
+def finish(batches: Iterable[pa.RecordBatch], figures: Figures, n_available: int, n_bootstrap: int) -> Iterator[pa.RecordBatch]:
     """The rows of `metrics`, from the sums of all keys. A figure that no request has a say in has no row."""
     sums = np.zeros((n_bootstrap + 1, len(GROUPS), 2, len(figures.places)))
     counts = np.zeros((len(SLICES), len(figures.models), len(figures.ks)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +55,9 @@ def _measure_batch(batch: pa.RecordBatch, figures: Figures, catalogue: Catalogue
     return num, den
 
 
-def _measure(batches: Iterator[pa.RecordBatch], figures: Figures, catalogue: Catalogue, n_bootstrap: int, seed: int) -> Iterator[pa.RecordBatch]:
+def _measure(
+    batches: Iterable[pa.RecordBatch], figures: Figures, catalogue: Catalogue, n_bootstrap: int, seed: int
+) -> Iterator[pa.RecordBatch]:
     """One task: all its requests' figures added up, for every replicate and group."""
     sums = np.zeros((n_bootstrap + 1, len(GROUPS), 2, len(figures.places)))
     first = np.full((len(GROUPS), len(figures.models), catalogue.available.size), NOT_LISTED)
@@ -113,13 +115,13 @@ def build_metrics(
     if predictions is not None:
         frame = with_rating_sums(frame, predictions)
 
-    def measure(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def measure(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return _measure(batches, figures, catalogue_of(item_popularity, item_features, popular_share), n_bootstrap, seed)
 
-    def add(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return add_partials(batches, figures)
 
-    def close(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def close(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         n_available = int(catalogue_of(item_popularity, item_features, popular_share).available.sum())
         return finish(batches, figures, n_available, n_bootstrap)
 

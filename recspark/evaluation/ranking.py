@@ -41,7 +41,13 @@ def _empty_for_null(frame: DataFrame) -> DataFrame:
 
 
 def measured_requests(
-    requests: DataFrame, histories: DataFrame, labels: DataFrame, ranked: DataFrame | None, source_candidates: DataFrame, sources: Sequence[str], longest: int
+    requests: DataFrame,
+    histories: DataFrame,
+    labels: DataFrame,
+    ranked: DataFrame | None,
+    source_candidates: DataFrame,
+    sources: Sequence[str],
+    longest: int,
 ) -> DataFrame:
     """request_idx, warm (int), positives, items_MODEL of every model, scores_ranker; requests without any of them have empty lists.
 

@@ -50,9 +50,8 @@ def _slots_of(name: str, spec: CategoricalSpec, first_slot: int, first_bucket: i
         if first_bucket is not None:
             bucket = F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int")
             otherwise = F.when(token.isNull(), unknown).otherwise(bucket + first_bucket)
-        return F.struct(
-            (place + first_slot).alias("slot"), F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise")
-        )
+        slot = (place + first_slot).alias("slot")
+        return F.struct(slot, F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise"))
 
     return F.transform(F.when(F.size(tokens) > 0, tokens).otherwise(F.array(F.lit(None).cast("string"))), slot_of)
 
@@ -62,14 +61,14 @@ def _slots(categorical: dict[str, CategoricalSpec]) -> Column:
     buckets = first_bucket_codes(categorical)
     widths = [spec.max_values for spec in categorical.values()]
     firsts = [sum(widths[:place]) for place in range(len(widths))]
-    return F.flatten(
-        F.array(*[_slots_of(name, spec, first, buckets.get(name)) for (name, spec), first in zip(categorical.items(), firsts, strict=True)])
-    )
+    slots = [_slots_of(name, spec, first, buckets.get(name)) for (name, spec), first in zip(categorical.items(), firsts, strict=True)]
+    return F.flatten(F.array(*slots))
 
 
 def _with_categories(rows: DataFrame, stats: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:
     """Replace `slots` by `categories`. The vocabulary is joined: looking a token up in a map would walk through all of it."""
-    vocabulary = stats.where(F.col("statistic") == "token").select("feature", "token", "code")
+    # Sent to every task: shuffled by token instead, all entities without one would land in the same task.
+    vocabulary = stats.where(F.col("statistic") == "token").select("feature", "token", "code").hint("broadcast")
     code = F.struct("slot", F.coalesce("code", "otherwise").alias("code"))
     gathered = (
         rows.select("idx", "numbers", "available", F.inline("slots"))

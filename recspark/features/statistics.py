@@ -51,14 +51,14 @@ def _numeric_rows(fitted: DataFrame, numeric: dict[str, NumericSpec]) -> DataFra
     return _to_rows(values.crossJoin(quantiles).agg(*statistics), rows)
 
 
-def _bucket_rows(fitted: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:
+def _bucket_rows(one: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:
     """The codes of hashed buckets, so that the largest code of the table is the largest that encoding can give."""
     rows = [
         _row(name, "bucket", F.lit(0.0), str(bucket), first + bucket)
         for name, first in first_bucket_codes(categorical).items()
         for bucket in range(categorical[name].n_oov_buckets)
     ]
-    return _to_rows(fitted.agg(F.count(F.lit(1))), rows)
+    return _to_rows(one, rows)
 
 
 def _vocabulary_rows(fitted: DataFrame, categorical: dict[str, CategoricalSpec]) -> DataFrame:
@@ -98,7 +98,8 @@ def _statistics(
 ) -> DataFrame:
     learnt = interactions.select(F.col(idx_column).alias("idx")).distinct()
     fitted = entities.join(learnt, "idx", "left_semi")
-    rows = _bucket_rows(fitted, categorical)
+    # Constants, hung on any one learnt event: where nothing was learnt from there are no statistics at all.
+    rows = _bucket_rows(interactions.limit(1), categorical)
     if numeric:
         rows = rows.unionByName(_numeric_rows(fitted, numeric))
     if categorical:

@@ -7,6 +7,9 @@ import uuid
 
 import fsspec
 
+# Where a training process says how far it is, in its working folder; the driver shows it.
+PROGRESS = "progress.json"
+
 
 def write_whole(url: str, data: bytes) -> None:
     """Write `data` to `url`: a reader, or a run after a crash, sees all of it or what was there before."""

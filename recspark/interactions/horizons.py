@@ -1,4 +1,4 @@
-"""Where the river is cut: the `split` section of a configuration, and the horizons that follow from it."""
+"""Where the river is cut: the `splits` section of a configuration, and the horizons that follow from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS: Mapping[Kind, frozenset[str]] = {
 
 
 class SplitSpec(BaseModel):
-    """The `split` section: at which horizons models learn (fit), are chosen (tune), are measured (test) and serve."""
+    """The `splits` section: at which horizons models learn (fit), are chosen (tune), are measured (test) and serve."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,9 +74,7 @@ class SplitSpec(BaseModel):
         if dates and shares:
             raise ValueError(f"both dates and {', '.join(shares)} are given: keep one of the two")
         if self.fit and self.tune and self.test and not self.fit < self.tune < self.test:
-            raise ValueError(
-                f"the cuts must follow each other: fit {self.fit:%Y-%m-%d} < tune {self.tune:%Y-%m-%d} < test {self.test:%Y-%m-%d}"
-            )
+            raise ValueError(f"the cuts must follow each other, fit < tune < test; got {self.fit}, {self.tune}, {self.test}")
         if self.share_fit + self.share_tune + self.share_test >= 1:
             raise ValueError("share_fit + share_tune + share_test must stay below 1, or nothing is left to learn from")
         return self
@@ -136,7 +134,7 @@ def _cuts_by_share(spec: SplitSpec, bounds: EventBounds) -> dict[str, datetime]:
     if len(cuts) < len(wanted) or cuts[FIT].date() <= min(bounds.per_day):
         raise SplitError(
             f"the events of {len(bounds.per_day)} days ({min(bounds.per_day)} to {max(bounds.per_day)}) cannot be cut at three midnights "
-            f"with something before the first; give split.fit, tune and test as times, or use split.kind: last_n"
+            f"with something before the first; give splits.fit, tune and test as times, or use splits.kind: last_n"
         )
     return cuts
 
@@ -147,11 +145,11 @@ def _plan_time(spec: SplitSpec, first_at: datetime, last_at: datetime, bounds: E
     serve = spec.as_of or _midnight(last_at.date() + timedelta(days=1))
     span = f"events reach from {first_at:%Y-%m-%d %H:%M:%S} to {last_at:%Y-%m-%d %H:%M:%S}"
     if cuts[FIT] <= first_at:
-        raise SplitError(f"no event lies before split.fit {_name(cuts[FIT])}: {span}; cut later")
+        raise SplitError(f"no event lies before splits.fit {_name(cuts[FIT])}: {span}; cut later")
     if cuts[TEST] > last_at:
-        raise SplitError(f"no event lies after split.test {_name(cuts[TEST])}: {span}; cut earlier")
+        raise SplitError(f"no event lies after splits.test {_name(cuts[TEST])}: {span}; cut earlier")
     if cuts[TEST] >= serve:
-        raise SplitError(f"split.test {_name(cuts[TEST])} must come before the serving cut {_name(serve)} (split.as_of)")
+        raise SplitError(f"splits.test {_name(cuts[TEST])} must come before the serving cut {_name(serve)} (splits.as_of)")
     window = timedelta(days=spec.label_days) if spec.label_days else None
     following = {FIT: cuts[TUNE], TUNE: cuts[TEST], TEST: serve}
     horizons = {}
@@ -166,12 +164,12 @@ def _plan_production(spec: SplitSpec, first_at: datetime, now: datetime, deliver
     window = timedelta(days=spec.label_days or 7)
     serve = spec.as_of or _midnight(now.date())
     if serve > now:
-        raise SplitError(f"split.as_of {_name(serve)} lies after the run's now, {now:%Y-%m-%d %H:%M:%S}; serve at a moment that has come")
+        raise SplitError(f"splits.as_of {_name(serve)} lies after the run's now, {now:%Y-%m-%d %H:%M:%S}; serve at a moment that has come")
     cuts = {FIT: serve - 2 * window, TUNE: serve - window, SERVE: serve}
     if cuts[FIT] <= first_at:
         raise SplitError(
             f"events begin at {first_at:%Y-%m-%d %H:%M:%S}, and fit learns from those before {_name(cuts[FIT])} (as_of less twice "
-            f"label_days, {window.days}); lower split.label_days, or wait for more events"
+            f"label_days, {window.days}); lower splits.label_days, or wait for more events"
         )
     return {
         part: Horizon(_name(cut), delivery, closed=cut + window <= serve, cut=cut, label_until=cut + window) for part, cut in cuts.items()
@@ -192,7 +190,7 @@ def plan_horizons(spec: SplitSpec, *, delivery: int, now: datetime, bounds: Even
     if spec.needs_times:
         if bounds is None or bounds.first_at is None or bounds.last_at is None:
             raise SplitError(
-                f"split.kind: {spec.kind} needs times, and no event has one; map events.columns.event_at, or use last_n or random"
+                f"splits.kind: {spec.kind} needs times, and no event has one; map events.columns.event_at, or use last_n or random"
             )
         if spec.kind == "production":
             return _plan_production(spec, bounds.first_at, now, delivery)

@@ -52,7 +52,7 @@ def _event_type(events: DataFrame, mapping: EventsMapping) -> tuple[Column, list
         F.when(theirs.isNull(), F.lit("event_type is missing")),
         F.when(
             ~ours.isin(list(mapping.types)),
-            _says("event_type ", theirs, f" is not one of {known}; name it in events.types or events.aliases"),
+            _says("event_type ", theirs, f" is not one of {known} (events.types, events.aliases)"),
         ),
     ]
     return ours, problems
@@ -81,16 +81,17 @@ def _event_at(events: DataFrame, mapping: EventsMapping, now: datetime) -> tuple
     column, kind = _typed(events, mapping.columns.event_at)
     at = time_at(column, kind, mapping.time)
     now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
+    late, early = at > moment(now), at < moment(mapping.time.earliest_at)
+    too_late = f" is after now, {now:%Y-%m-%d %H:%M:%S}; check time.format"
+    too_early = f" is before {mapping.time.earliest}; check time.format, or lower time.earliest"
     problems = [
         F.when(is_blank(column.cast("string")), F.lit("event_at is missing")),
         F.when(at.isNull(), _says("event_at ", column, f" does not parse as {mapping.time.format}")),
-        F.when(at > moment(now), _says("event_at ", column, f" is after now, {now:%Y-%m-%d %H:%M:%S}; check time.format")),
-        F.when(
-            at < moment(mapping.time.earliest_at),
-            _says("event_at ", column, f" is before {mapping.time.earliest}; check time.format, or lower time.earliest"),
-        ),
+        F.when(late, _says("event_at ", column, too_late)),
+        F.when(early, _says("event_at ", column, too_early)),
     ]
-    return at, problems
+    # A wrong unit leads to years that no calendar of the readers' knows.
+    return F.when(~late & ~early, at), problems
 
 
 def _event_order(events: DataFrame, mapping: EventsMapping, event_at: Column) -> tuple[Column, list[Column]]:
@@ -181,7 +182,7 @@ def _categories(items: DataFrame, mapping: ItemsMapping) -> Column:
     else:
         separator = reduce(lambda text, sign: text.replace(sign, "\\" + sign), r"\.[]{}()*+-?^$|", mapping.category_separator)
         parts = F.split(column.cast("string"), separator)
-    trimmed = F.transform(parts, F.trim)
+    trimmed = F.transform(parts, lambda part: F.trim(part))
     return F.coalesce(F.array_distinct(F.filter(trimmed, lambda part: part.isNotNull() & (part != ""))), none)
 
 

@@ -125,7 +125,7 @@ class TimeFormat(_Section):
     """How the source writes times."""
 
     format: str = Field(default="iso", description="seconds, milliseconds or microseconds since 1970; iso; or a Spark datetime pattern.")
-    zone: str = Field("UTC", description="The zone of times that name none: UTC, Europe/Paris, +02:00.")
+    zone: str = Field(default="UTC", description="The zone of times that name none: UTC, Europe/Paris, +02:00.")
     earliest: date = Field(
         default=date(1990, 1, 1), description="Earlier times are damage (a missing time written as 0, a wrong unit) and go to quarantine."
     )

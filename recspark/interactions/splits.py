@@ -25,8 +25,8 @@ def _fall(interactions: DataFrame, spec: SplitSpec, order: Order) -> tuple[DataF
         return interactions, drawn, ends
     if order == "none":
         raise SplitError(
-            "split.kind: last_n asks for each user's last events, and the source declares no order (events.order: none); "
-            "map events.columns.event_at or event_order, declare events.order: file, or use split.kind: random"
+            "splits.kind: last_n asks for each user's last events, and the source declares no order (events.order: none); "
+            "map events.columns.event_at or event_order, declare events.order: file, or use splits.kind: random"
         )
     latest = Window.partitionBy("user_idx").orderBy(
         *(F.col(name).desc() for name in ("event_order", "item_idx", "event_type", "event_key"))

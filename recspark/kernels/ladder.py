@@ -14,24 +14,21 @@ FUSION = 60.0
 
 
 @njit(cache=True)
-def _contains(ascending, value):
+def _contains(ascending: np.ndarray, value: int) -> bool:
     at = np.searchsorted(ascending, value)
-    return at < ascending.size and ascending[at] == value
+    return bool(at < ascending.size and ascending[at] == value)
 
 
 @njit(cache=True)
-def _may_stand(item, available, seen, chosen):
+def _may_stand(item: int, available: np.ndarray, seen: np.ndarray, chosen: np.ndarray) -> bool:
     """Available, unseen and not chosen yet."""
     if item < 0 or item >= available.size or not available[item] or _contains(seen, item):
         return False
-    for one in chosen:
-        if one == item:
-            return False
-    return True
+    return not (chosen == item).any()
 
 
 @njit(cache=True)
-def best_source(item, request, offsets, items, n_sources):
+def best_source(item: int, request: int, offsets: np.ndarray, items: np.ndarray, n_sources: int) -> tuple[int, int]:
     """(source, index into `items`) of the source that places `item` best; ties go to the first source; (NO_SOURCE, -1) if none has it."""
     source, at, best = NO_SOURCE, -1, 1 << 40
     for s in range(n_sources):
@@ -44,7 +41,7 @@ def best_source(item, request, offsets, items, n_sources):
 
 
 @njit(cache=True)
-def fuse(request, offsets, items, n_sources):
+def fuse(request: int, offsets: np.ndarray, items: np.ndarray, n_sources: int) -> np.ndarray:
     """The request's items of all sources, distinct, by (reciprocal rank fusion score descending, item).
 
     The score is the sum over the sources that hold the item of 1 / (60 + place), the place counted from 1.
@@ -69,7 +66,20 @@ def fuse(request, offsets, items, n_sources):
 
 
 @njit(cache=True)
-def climb(ks, champion, offsets, items, scores, n_sources, seen_offsets, seen, available, fallback, fallback_scores, popular_source):
+def climb(
+    ks: np.ndarray,
+    champion: int,
+    offsets: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+    n_sources: int,
+    seen_offsets: np.ndarray,
+    seen: np.ndarray,
+    available: np.ndarray,
+    fallback: np.ndarray,
+    fallback_scores: np.ndarray,
+    popular_source: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fill each request's list rung by rung with items that are available, unseen and not in it yet.
 
     1. The champion's list: `champion` is a source's place, or `n_sources` for the ranker, whose list then stands behind the sources'.
@@ -126,7 +136,7 @@ def climb(ks, champion, offsets, items, scores, n_sources, seen_offsets, seen, a
 
 
 @njit(cache=True)
-def count_seen(seen_offsets, seen, available):
+def count_seen(seen_offsets: np.ndarray, seen: np.ndarray, available: np.ndarray) -> np.ndarray:
     """[n] how many of each request's seen items are available: what they take away from it."""
     counts = np.zeros(seen_offsets.size - 1, dtype=np.int64)
     for i in range(counts.size):
@@ -137,7 +147,7 @@ def count_seen(seen_offsets, seen, available):
 
 
 @njit(cache=True)
-def _similarity(one, other, of, neighbours, scores):
+def _similarity(one: int, other: int, of: np.ndarray, neighbours: np.ndarray, scores: np.ndarray) -> float:
     """The score of `other` among the neighbours of `one`; 0 when it is none of them."""
     for j in range(np.searchsorted(of, one, side="left"), np.searchsorted(of, one, side="right")):
         if neighbours[j] == other:
@@ -146,13 +156,13 @@ def _similarity(one, other, of, neighbours, scores):
 
 
 @njit(cache=True)
-def _cosine(one, other, of, vectors):
+def _cosine(one: int, other: int, of: np.ndarray, vectors: np.ndarray) -> float:
     i, j = np.searchsorted(of, one), np.searchsorted(of, other)
     if i == of.size or j == of.size or of[i] != one or of[j] != other:
         return 0.0
     dot, a, b = 0.0, 0.0, 0.0
     for d in range(vectors.shape[1]):
-        x, y = np.float64(vectors[i, d]), np.float64(vectors[j, d])
+        x, y = float(vectors[i, d]), float(vectors[j, d])
         dot += x * y
         a += x * x
         b += y * y
@@ -160,7 +170,7 @@ def _cosine(one, other, of, vectors):
 
 
 @njit(cache=True)
-def _take_best(past, weights, out):
+def _take_best(past: np.ndarray, weights: np.ndarray, out: np.ndarray) -> bool:
     """Write into `out` the items of `past` with the largest positive weights, earlier ones first among equals; True if any."""
     n = 0
     for j in np.argsort(-weights, kind="mergesort"):
@@ -172,7 +182,19 @@ def _take_best(past, weights, out):
 
 
 @njit(cache=True)
-def explain(counts, items, rungs, histories, lengths, n_because, neighbours_of, neighbours, neighbour_scores, vectors_of, vectors):
+def explain(
+    counts: np.ndarray,
+    items: np.ndarray,
+    rungs: np.ndarray,
+    histories: np.ndarray,
+    lengths: np.ndarray,
+    n_because: int,
+    neighbours_of: np.ndarray,
+    neighbours: np.ndarray,
+    neighbour_scores: np.ndarray,
+    vectors_of: np.ndarray,
+    vectors: np.ndarray,
+) -> np.ndarray:
     """For each recommended item the history items that speak for it most, best first: [items x n_because], then -1.
 
     By similarity, the larger of the two ways in which either may be the other's neighbour; where no history item is similar, by

@@ -20,13 +20,13 @@ _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod(np.array([1.0, *range(1, 18)])))
 
 
 @njit(cache=True)
-def _contains(ascending, value):
+def _contains(ascending: np.ndarray, value: int) -> bool:
     at = np.searchsorted(ascending, value)
-    return at < ascending.size and ascending[at] == value
+    return bool(at < ascending.size and ascending[at] == value)
 
 
 @njit(cache=True)
-def rank_metrics(hits, n_positives, ks, num, den):
+def rank_metrics(hits: np.ndarray, n_positives: int, ks: np.ndarray, num: np.ndarray, den: np.ndarray) -> None:
     """Accuracy of one ranked list with binary relevance, at each k.
 
     `hits[j]` says that place j (from 0) holds a positive, n = `n_positives` > 0. Missing places count as misses.
@@ -67,7 +67,7 @@ def rank_metrics(hits, n_positives, ks, num, den):
 
 
 @njit(cache=True)
-def _known_categories(codes, out):
+def _known_categories(codes: np.ndarray, out: np.ndarray) -> int:
     """Distinct codes of the vocabulary (neither padding nor unknown), ascending, into `out`; returns how many."""
     n = 0
     for code in np.sort(codes):
@@ -78,7 +78,7 @@ def _known_categories(codes, out):
 
 
 @njit(cache=True)
-def jaccard(a, b):
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
     """|A and B| / |A or B| of two ascending arrays of distinct codes, not both empty."""
     i, j, common = 0, 0, 0
     while i < a.size and j < b.size:
@@ -94,7 +94,9 @@ def jaccard(a, b):
 
 
 @njit(cache=True)
-def beyond_metrics(items, ks, novelty, popular, categories, num, den):
+def beyond_metrics(
+    items: np.ndarray, ks: np.ndarray, novelty: np.ndarray, popular: np.ndarray, categories: np.ndarray, num: np.ndarray, den: np.ndarray
+) -> None:
     """Novelty, diversity and popularity share of one list, at each k. A figure that is not defined leaves `den` at 0.
 
         novelty@k          = mean over the first k of `novelty[item]` (bits); NaN entries are left out
@@ -135,7 +137,18 @@ def beyond_metrics(items, ks, novelty, popular, categories, num, den):
 
 
 @njit(cache=True)
-def measure_lists(offsets, items, positive_offsets, positives, ks, novelty, popular, categories, num, den):
+def measure_lists(
+    offsets: np.ndarray,
+    items: np.ndarray,
+    positive_offsets: np.ndarray,
+    positives: np.ndarray,
+    ks: np.ndarray,
+    novelty: np.ndarray,
+    popular: np.ndarray,
+    categories: np.ndarray,
+    num: np.ndarray,
+    den: np.ndarray,
+) -> None:
     """Every list figure of n requests: `num`, `den` [n x K * 10], zeros before; [i, at] as LIST_METRICS at k = ks[at // 10].
 
     `positives` are ascending within a request. A request without positives has no accuracy; one without a list has accuracy 0
@@ -157,7 +170,15 @@ def measure_lists(offsets, items, positive_offsets, positives, ks, novelty, popu
 
 
 @njit(cache=True)
-def measure_slates(offsets, items, scores, positive_offsets, positives, num, den):
+def measure_slates(
+    offsets: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+    positive_offsets: np.ndarray,
+    positives: np.ndarray,
+    num: np.ndarray,
+    den: np.ndarray,
+) -> None:
     """How a ranker's scores part positives from the rest, within each request that has positives: `num`, `den` [n x 3].
 
         auc       = P(score of a positive > score of another) + P(equal) / 2, over the pairs of one slate (Hanley, McNeil 1982);
@@ -194,7 +215,7 @@ def measure_slates(offsets, items, scores, positive_offsets, positives, num, den
 
 
 @njit(cache=True)
-def mark_listed(offsets, items, groups, longest, first):
+def mark_listed(offsets: np.ndarray, items: np.ndarray, groups: np.ndarray, longest: int, first: np.ndarray) -> None:
     """Keep in `first` [groups x n_items] (uint8) the best place that any of the lists gives an item, of the first `longest`."""
     for i in range(offsets.size - 1):
         seen_by = first[groups[i]]
@@ -205,7 +226,7 @@ def mark_listed(offsets, items, groups, longest, first):
 
 
 @njit(cache=True)
-def _mix(x):
+def _mix(x: np.uint64) -> np.uint64:
     """splitmix64's finaliser (Steele, Lea, Flood 2014): every bit of the result depends on every bit of `x`."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -213,18 +234,18 @@ def _mix(x):
 
 
 @njit(cache=True)
-def poisson_weight(request_idx, replicate, seed):
+def poisson_weight(request_idx: int, replicate: int, seed: int) -> int:
     """How often a request stands in a bootstrap replicate: Poisson(1), a pure function of its arguments; 1 in replicate 0."""
     if replicate == 0:
         return 1
     golden = np.uint64(0x9E3779B97F4A7C15)
     key = _mix(np.uint64(request_idx) + golden * np.uint64(seed + 1))
     uniform = (_mix(key + golden * np.uint64(replicate)) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-    return np.searchsorted(_POISSON, uniform, side="right")
+    return int(np.searchsorted(_POISSON, uniform, side="right"))
 
 
 @njit(cache=True)
-def add_replicates(request_idx, groups, num, den, seed, sums):
+def add_replicates(request_idx: np.ndarray, groups: np.ndarray, num: np.ndarray, den: np.ndarray, seed: int, sums: np.ndarray) -> None:
     """Add each request's figures, weighted, to every bootstrap replicate: `sums` [replicates x groups x 2 x F].
 
     Replicate 0 has every weight 1. The weights depend on the request alone, so all figures of a replicate see one sample:

@@ -54,7 +54,7 @@ def _popularity_and_age(items: np.ndarray, catalogue: Catalogue) -> tuple[np.nda
 
 
 @njit(cache=True)
-def _fill_source_features(offsets, positions, scores, out):
+def _fill_source_features(offsets: np.ndarray, positions: np.ndarray, scores: np.ndarray, out: np.ndarray) -> None:
     n_sources = positions.shape[1]
     for r in range(offsets.size - 1):
         begin, end = offsets[r], offsets[r + 1]
@@ -80,7 +80,7 @@ def _fill_source_features(offsets, positions, scores, out):
 
 
 @njit(cache=True)
-def _share_category(categories, a, b):
+def _share_category(categories: np.ndarray, a: int, b: int) -> bool:
     for i in range(categories.shape[1]):
         code = categories[a, i]
         if code >= FIRST_CATEGORY:
@@ -91,7 +91,16 @@ def _share_category(categories, a, b):
 
 
 @njit(cache=True)
-def _fill_item_features(offsets, items, positions, history_offsets, history_items, categories, out, first):
+def _fill_item_features(
+    offsets: np.ndarray,
+    items: np.ndarray,
+    positions: np.ndarray,
+    history_offsets: np.ndarray,
+    history_items: np.ndarray,
+    categories: np.ndarray,
+    out: np.ndarray,
+    first: int,
+) -> None:
     n_sources = positions.shape[1]
     for r in range(offsets.size - 1):
         begin, end = history_offsets[r], history_offsets[r + 1]
@@ -114,7 +123,15 @@ def _fill_item_features(offsets, items, positions, history_offsets, history_item
             out[i, first + 3] = 1.0 / (1.0 + i - offsets[r])
 
 
-def _check(offsets, items, positions, scores, history_offsets, history_items, catalogue) -> None:
+def _check(
+    offsets: np.ndarray,
+    items: np.ndarray,
+    positions: np.ndarray,
+    scores: np.ndarray,
+    history_offsets: np.ndarray,
+    history_items: np.ndarray,
+    catalogue: Catalogue,
+) -> None:
     n = len(items)
     if positions.shape != scores.shape or positions.ndim != 2 or len(positions) != n or len(offsets) != len(history_offsets):
         raise ContractError(

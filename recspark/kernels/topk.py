@@ -112,7 +112,17 @@ def _sort_rows(items, scores, sizes):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _by_neighbours(  # type: ignore[no-untyped-def]
-    history_offsets, history_items, neighbour_offsets, neighbour_items, neighbour_scores, allowed, seen_offsets, seen_items, items, scores, sizes
+    history_offsets,
+    history_items,
+    neighbour_offsets,
+    neighbour_items,
+    neighbour_scores,
+    allowed,
+    seen_offsets,
+    seen_items,
+    items,
+    scores,
+    sizes,
 ):
     n_items = neighbour_offsets.size - 1
     sums = np.zeros(n_items, np.float64)
@@ -130,7 +140,9 @@ def _by_neighbours(  # type: ignore[no-untyped-def]
             for place in range(neighbour_offsets[known], neighbour_offsets[known + 1]):
                 item = neighbour_items[place]
                 if item < 0 or item >= n_items:
-                    raise ValueError("a neighbour's index is beyond the neighbour lists: neighbours must be numbered below their number of lists")
+                    raise ValueError(
+                        "a neighbour's index is beyond the neighbour lists: neighbours must be numbered below their number of lists"
+                    )
                 if touched_in[item] != row + 1:
                     touched_in[item] = row + 1
                     sums[item] = 0.0

@@ -17,8 +17,8 @@ from recspark.errors import TrainingError
 from recspark.handover.files import read_whole, write_whole
 
 CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
-CARD = "card.json"
+WEIGHTS = "ranker/weights.safetensors"
+CARD = "ranker/card.json"
 
 
 def save_checkpoint(folder: str, state: Mapping[str, Any]) -> None:

@@ -48,4 +48,5 @@ def slate_ndcg(logits: Tensor, labels: Tensor, mask: Tensor, n_positives: Tensor
     discounts = 1 / torch.log2(torch.arange(k, dtype=torch.float64, device=logits.device) + 2)
     gains = (labels * mask).gather(1, ranked).double()
     ideal = torch.cat([discounts.new_zeros(1), discounts.cumsum(0)])[n_positives.clamp(0, k).long()]
-    return (gains * discounts[: gains.shape[1]]).sum(-1) / ideal.clamp(min=torch.finfo(torch.float64).tiny)
+    found = (gains * discounts[: gains.shape[1]]).sum(-1)
+    return torch.where(ideal > 0, found / ideal.clamp(min=discounts[-1]), 0)

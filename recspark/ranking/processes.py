@@ -45,18 +45,26 @@ class Processes:
         return DistributedDataParallel(model, broadcast_buffers=False) if self.world_size > 1 else model
 
 
+def this_process() -> Processes:
+    """Who the launcher's environment says this is (RANK, WORLD_SIZE, LOCAL_RANK); alone without one.
+
+    Enough for work that needs no word from the others: nobody waits, so a slow share times nobody out.
+    """
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
+
+
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """Join the group that the launcher's environment names (RANK, WORLD_SIZE, LOCAL_RANK); alone without one."""
-    process_rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
-    if on_gpu:
-        torch.cuda.set_device(device)
-    if world_size > 1:
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    """Join the group of all processes: gloo on CPUs, nccl on GPUs."""
+    processes = this_process()
+    if processes.world_size > 1:
+        dist.init_process_group("nccl" if processes.device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield Processes(process_rank, world_size, device)
+        yield processes
     finally:
-        if world_size > 1:
+        if processes.world_size > 1:
             dist.destroy_process_group()

@@ -15,7 +15,7 @@ from recspark.handover.scores import ScoreWriter
 from recspark.ranking.batch import ItemTable, SlateBatch, slate_plan, to_batch
 from recspark.ranking.checkpoint import load_artefact
 from recspark.ranking.models.build import build_model
-from recspark.ranking.processes import join_processes
+from recspark.ranking.processes import this_process
 from recspark.tables.lineage import AsPlan, At, ItemFeatures, WorkFolder
 
 
@@ -59,15 +59,16 @@ def score_slates(
     model, card = load_ranker(rankers["folder"])
     if card["digest"] != rankers["digest"]:
         raise TrainingError(f"the ranker in {rankers['folder']} is {card['digest']}, not {rankers['digest']}: run the job rankers again")
-    with join_processes() as processes:
-        model.to(processes.device)
-        writer = ScoreWriter(folder, examples, processes.process_rank, processes.world_size)
-        share = plan.scoring_share(processes.process_rank, processes.world_size)
-        for columns in read_rows(plan, share, batch_size):
-            batch = to_batch(columns, items)
-            scores = score_batch(model, batch.to(processes.device)).cpu()
-            if not torch.isfinite(scores[batch.mask]).all():
-                bad = batch.request_idx[~(torch.isfinite(scores) | ~batch.mask).all(-1)].tolist()
-                raise TrainingError(f"scores of request_idx {bad[:10]} are not finite: look at these slates' features")
-            writer.add(columns["request_idx"], columns["items"], scores.numpy(), columns["n_items"])
-        return writer.finish()
+    processes = this_process()
+    model.to(processes.device)
+    writer = ScoreWriter(folder, examples, processes.process_rank, processes.world_size)
+    share = plan.scoring_share(processes.process_rank, processes.world_size)
+    for columns in read_rows(plan, share, batch_size):
+        batch = to_batch(columns, items)
+        scores = score_batch(model, batch.to(processes.device)).cpu()
+        finite = torch.isfinite(scores) | ~batch.mask
+        if not finite.all():
+            bad = batch.request_idx[~finite.all(-1)].tolist()
+            raise TrainingError(f"scores of request_idx {bad[:10]} are not finite: look at these slates' features")
+        writer.add(columns["request_idx"], columns["items"], scores.numpy(), columns["n_items"])
+    return writer.finish()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
-from recspark.handover.files import write_whole
+from recspark.handover.files import PROGRESS, write_whole
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.kernels.slates import feature_names
@@ -24,14 +24,8 @@ from recspark.ranking.processes import join_processes
 from recspark.ranking.trainer import Trainer, TrainingOptions
 from recspark.tables.lineage import AsPlan, ItemFeatures, WorkFolder
 
-# Where the latest progress stands, beside the checkpoint: the driver shows it.
-PROGRESS = "progress.json"
 # Slates evaluated at once; no figure depends on it.
 TUNE_BATCH = 256
-
-
-def _row(artefact: str, card: Mapping[str, Any]) -> dict[str, Any]:
-    return {"folder": artefact, "digest": card["digest"], "card": json.dumps(card)}
 
 
 def _source(plan: Plan) -> dict[str, Any]:
@@ -66,7 +60,7 @@ def train_ranker(
 ) -> dict[str, Any]:
     """Train a ranker on the slates of `examples`, stopping early on those of `tune_examples`.
 
-    Returns the row of `rankers` ({folder, digest, card}) in every process. A finished training is not repeated; an
+    Returns the ranker's card (`digest` is that of its weights) in every process. A finished training is not repeated; an
     unfinished one goes on from its checkpoint, with as many processes as there now are. `global_batch_size` is over
     all processes, so the result does not depend on their number, beyond rounding (and the draws of dropout).
 
@@ -74,10 +68,9 @@ def train_ranker(
         HandoverError: the files do not hold what was planned.
         TrainingError: the loss is not finite, SIGTERM arrived, or the checkpoint belongs to another training.
     """
-    artefact = f"{folder.rstrip('/')}/ranker"
-    finished = load_card(artefact)
+    finished = load_card(folder)
     if finished is not None:
-        return _row(artefact, finished)
+        return finished
     started = time.monotonic()
     plan, tune_plan, items = slate_plan(examples), slate_plan(tune_examples), ItemTable(item_features)
     options = TrainingOptions(
@@ -111,6 +104,8 @@ def train_ranker(
                 write_whole(f"{folder}/{PROGRESS}", json.dumps(state).encode())
 
         parameters = {**vars(options), **order, "k": k}
+        # How often it is saved changes nothing about what is trained.
+        trained = {name: value for name, value in parameters.items() if name != "checkpoint_every"}
         inputs = {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest}
         trainer = Trainer(
             ranker,
@@ -120,7 +115,7 @@ def train_ranker(
             batches=batches,
             evaluate=evaluate,
             folder=folder,
-            identity={"model": json.dumps(description), "parameters": json.dumps(parameters), "inputs": json.dumps(inputs)},
+            identity={"model": json.dumps(description), "parameters": json.dumps(trained), "inputs": json.dumps(inputs)},
             report=report,
         )
         progress = trainer.train()
@@ -140,8 +135,8 @@ def train_ranker(
             "seconds": round(time.monotonic() - started, 3),
         }
         if processes.is_first:
-            save_artefact(artefact, progress.best, card)
+            save_artefact(folder, progress.best, card)
         processes.wait()
-        finished = load_card(artefact)
+        finished = load_card(folder)
         assert finished is not None  # noqa: S101  the first process wrote it before any came here
-        return _row(artefact, finished)
+        return finished

@@ -9,4 +9,5 @@ from pyspark.sql import functions as F
 def build_export(recommendations: DataFrame) -> DataFrame:
     """One row per (user_id, rank): user_id, rank, item_id, score, source, rung, because (a JSON list of item_ids)."""
     rows = recommendations.select("user_id", F.explode("items").alias("one"))
-    return rows.select("user_id", "one.rank", "one.item_id", "one.score", "one.source", "one.rung", F.to_json("one.because").alias("because"))
+    names = ("rank", "item_id", "score", "source", "rung")
+    return rows.select("user_id", *[f"one.{name}" for name in names], F.to_json("one.because").alias("because"))

@@ -10,8 +10,6 @@ from pyspark.sql import functions as F
 from recspark.columns import RANKER
 from recspark.tables.lineage import Before
 
-_FOUR_DIGITS = "%.4f"
-
 
 def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame) -> DataFrame:
     """One row: requests, and how many of them are covered, are empty; items that stand twice; items that were seen."""
@@ -20,12 +18,13 @@ def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame) -> DataFram
     joined = requests.select("request_idx", "k").join(mine, "request_idx", "left").join(masked, "request_idx", "left")
     n_items = F.coalesce(F.size("item_idxs"), F.lit(0))
     leaks = F.when(F.col("item_idxs").isNotNull() & F.col("seen").isNotNull(), F.size(F.array_intersect("item_idxs", "seen"))).otherwise(0)
+    repeated = F.when(F.col("item_idxs").isNull(), 0).otherwise(n_items - F.size(F.array_distinct("item_idxs")))
     covered = F.col("item_idxs").isNotNull() & ((n_items >= F.col("k")) | (F.col("shortfall") != ""))
     return joined.agg(
         F.count(F.lit(1)).alias("n"),
         F.sum(covered.cast("double")).alias("n_covered"),
         F.sum((n_items == 0).cast("double")).alias("n_empty"),
-        F.sum(F.when(F.col("item_idxs").isNull(), 0).otherwise(n_items - F.size(F.array_distinct("item_idxs")))).cast("double").alias("duplicates"),
+        F.sum(repeated).cast("double").alias("duplicates"),
         F.sum(leaks).cast("double").alias("seen_leaks"),
     )
 
@@ -54,53 +53,39 @@ def _gate(name: str, value: Column, limit: Column, passed: Column, message: Colu
     )
 
 
-def _says(*parts: Column | str) -> Column:
-    return F.concat(*[F.lit(part) if isinstance(part, str) else part for part in parts])
-
-
 def _share(name: str, count: str, what: str, limit: float, at_least: bool) -> Column:
     """The gate of a share of the requests; without requests it does not pass."""
     share = F.when(F.col("n") > 0, F.col(count) / F.col("n"))
     bound = f"at least {limit}" if at_least else f"at most {limit}"
-    counted = _says(F.format_string("%.0f", count), " of ", F.col("n").cast("string"), f" requests {what}: the share is ")
-    text = F.when(F.col("n") > 0, _says(counted, F.format_string(_FOUR_DIGITS, share), f", and must be {bound}"))
-    return _gate(name, share, F.lit(limit), share >= limit if at_least else share <= limit, F.coalesce(text, F.lit("there are no requests")))
+    text = F.format_string(f"%.0f of %d requests {what}: the share is %.4f, and must be {bound}", count, "n", share)
+    message = F.when(F.col("n") > 0, text).otherwise("there are no requests")
+    return _gate(name, share, F.lit(limit), share >= limit if at_least else share <= limit, message)
 
 
 def _count(name: str, what: str, limit: int) -> Column:
-    text = _says(F.format_string("%.0f", F.coalesce(F.col(name), F.lit(0.0))), f" recommended items {what}; at most {limit} may")
     value = F.coalesce(F.col(name), F.lit(0.0))
-    return _gate(name, value, F.lit(limit), value <= limit, text)
+    return _gate(name, value, F.lit(limit), value <= limit, F.format_string(f"%.0f recommended items {what}; at most {limit} may", value))
 
 
 def _churn_gate(limit: float) -> Column:
-    text = _says(
-        "of ",
-        F.col("n_both").cast("string"),
-        " users in both versions the lists changed by ",
-        F.format_string(_FOUR_DIGITS, "churn"),
-        f" on average (1 - Jaccard overlap); at most {limit} may",
-    )
     unknown = F.col("churn").isNull()
-    return _gate("churn", F.col("churn"), F.lit(limit), unknown | (F.col("churn") <= limit), F.when(unknown, F.lit("no user is in a live version yet")).otherwise(text))
+    text = F.format_string(f"the lists of %d users in both versions changed by %.4f on average; at most {limit} may", "n_both", "churn")
+    message = F.when(unknown, "no user is in a live version yet").otherwise(text)
+    return _gate("churn", F.col("churn"), F.lit(limit), unknown | (F.col("churn") <= limit), message)
 
 
-def _quality_gate(min_ratio: float, min_quality: float) -> Column:
+def quality_gate(min_ratio: float, min_quality: float) -> Column:
+    """The gate of the figures in a row of `champion`; without a row (nulls) it does not pass."""
     figure = F.when(F.col("model") == RANKER, F.col("ranker_value")).otherwise(F.col("best_source_value"))
     limit = F.greatest(F.lit(min_quality), F.coalesce(F.col("best_source_value") * min_ratio, F.lit(min_quality)))
-    text = _says(
-        F.col("model"),
-        " has ",
-        F.col("metric"),
-        " ",
-        F.format_string(_FOUR_DIGITS, figure),
-        " on tune; it must have ",
-        F.format_string(_FOUR_DIGITS, limit),
-        f": {min_ratio} of the best single source's, and at least {min_quality}",
+    asked = f"{min_ratio} of the best single source's, and at least {min_quality}"
+    message = (
+        F.when(F.col("model").isNull(), "there is no champion")
+        .when(figure.isNull(), F.format_string(f"%s has no figure on tune; it must have {asked}", "model"))
+        .otherwise(F.format_string(f"%s has %s %.4f on tune; it must have %.4f: {asked}", "model", "metric", figure, limit))
     )
-    unknown = F.coalesce(_says("no figure of ", F.col("model"), f" on tune: nothing to hold it against but {min_quality}"), F.lit("there is no champion"))
-    not_measured = F.col("model").isNotNull() & figure.isNull() & F.lit(min_quality <= 0)
-    return _gate("quality", figure, limit, not_measured | (figure >= limit), F.when(figure.isNull(), unknown).otherwise(text))
+    unmeasured = F.col("model").isNotNull() & figure.isNull() & F.lit(min_quality <= 0)
+    return _gate("quality", figure, limit, unmeasured | (figure >= limit), message)
 
 
 def build_gates(
@@ -138,6 +123,6 @@ def build_gates(
         _count("duplicates", "stand twice in their list", max_duplicates),
         _count("seen_leaks", "had been seen", max_seen_leaks),
         _churn_gate(max_churn),
-        _quality_gate(min_quality_ratio, min_quality),
+        quality_gate(min_quality_ratio, min_quality),
     )
     return figures.join(decided, how="left").select(F.explode(gates).alias("one")).select("one.*")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -84,7 +84,12 @@ def _place_of(champion: str, sources: Sequence[str]) -> int:
 
 
 def _fill_batch(
-    batch: pa.RecordBatch, sources: Sequence[str], fallback: Fallback, neighbours: Sequence[np.ndarray], vectors: Sequence[np.ndarray], n_because: int
+    batch: pa.RecordBatch,
+    sources: Sequence[str],
+    fallback: Fallback,
+    neighbours: Sequence[np.ndarray],
+    vectors: Sequence[np.ndarray],
+    n_because: int,
 ) -> pa.RecordBatch:
     """The slots of a batch of requests: items by the ladder, then their reasons."""
     champion = _place_of(batch.column("model")[0].as_py(), sources)
@@ -193,11 +198,11 @@ def build_staged(
         ConfigError: no source is named, one is named twice, or n_because is negative.
     """
     if not sources or len(set(sources)) < len(sources) or RANKER in sources:
-        raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, none of them {RANKER!r}")
+        raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, not {RANKER!r}")
     if n_because < 0:
         raise ConfigError(f"staged_recommendations.n_because is {n_because}: a number of reasons is 0 or more; 3 is usual")
 
-    def fill(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)
         neighbours, vectors = _arrays_of(item_neighbours, item_vectors)
         for batch in batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
 from recspark.errors import ConfigError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
 from recspark.runtime.job import Job
+from recspark.tables.lineage import Source
 
 
 class Limits(BaseModel):
@@ -53,9 +54,23 @@ class Settings(BaseModel):
     )
     sources: list[str] = Field(min_length=1, description="Candidate sources, in the order of the slates' features.")
     now: datetime | None = Field(None, description="Recorded now; events after it are quarantined. Default: the start of the run.")
-    spark: dict[str, Any] = Field(default_factory=dict, description="Settings of the Spark session.")
+    spark: dict[str, str] = Field(default_factory=dict, description="Settings of the Spark session.")
     torch: Torch = Torch()
     limits: Limits = Limits()
+
+    @field_validator("spark", mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        """`--set spark.spark.sql.shuffle.partitions=4` nests where Spark's names have dots."""
+        return dict(_dotted(value)) if isinstance(value, Mapping) else value
+
+
+def _dotted(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{rest}", text) for rest, text in _dotted(value))
+        else:
+            yield str(key), str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Config(BaseModel):
@@ -127,7 +142,7 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     shared = shared_knobs(settings) if isinstance(settings, Settings) else {}
     sections: dict[str, BaseModel] = {}
     for name, job in jobs.items():
-        if raw.get(name, {}) is None:
+        if raw.get(name, {}) is None or _lacks_source(job, settings):
             continue
         given = {} if name in Settings.model_fields else raw.get(name) or {}  # `splits` is both a setting and a job
         told = {knob: shared[key] for knob in job.section.model_fields for key in (f"{name}.{knob}", knob) if key in shared}
@@ -140,6 +155,10 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     if problems or not isinstance(settings, Settings):
         raise ConfigError("the configuration does not fit:\n  " + "\n  ".join(problems))
     return Config(settings=settings, jobs=sections)
+
+
+def _lacks_source(job: Job, settings: BaseModel | None) -> bool:
+    return any(isinstance(one.marker, Source) and getattr(settings, one.marker.name, None) is None for one in job.inputs)
 
 
 def shared_knobs(settings: Settings) -> dict[str, Any]:

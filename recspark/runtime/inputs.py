@@ -150,7 +150,8 @@ class Inputs:
             return self._view(one, scope)
         if isinstance(one.marker, New):
             return _unstamped(self.table(table.name).where(F.col("delivery") == found.delivery))
-        return self.slice(table.name, found)
+        frame = self.slice(table.name, found)
+        return _only_row(frame) if one.is_row else frame
 
     def table(self, name: str) -> DataFrame:
         """The table at its committed version."""
@@ -210,6 +211,11 @@ class Inputs:
                 )
             self._published[key] = publish(_as_arrays(rows), f"{self.store.warehouse}/_arrays")
         return self._published[key]
+
+
+def _only_row(frame: DataFrame) -> dict[str, Any] | None:
+    row = frame.first()
+    return row.asDict(recursive=True) if row else None
 
 
 def _unstamped(frame: DataFrame) -> DataFrame:

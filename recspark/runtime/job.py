@@ -36,6 +36,7 @@ class Input:
     table: str | None
     marker: Marker | None
     optional: bool = False
+    is_row: bool = False  # a table of one row a slice, given as a dict
 
     @property
     def part(self) -> str | None:
@@ -135,7 +136,8 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
             f"job {job.name!r}: parameter {parameter.name!r} of {job.function.__module__}.{job.function.__name__} names no table; "
             f"a parameter before the * carries a table's name, or says which in its annotation: {', '.join(TABLES_BY_NAME)}"
         )
-    return Input(parameter.name, table, marker, optional)
+    is_row = annotation is dict or get_origin(annotation) is dict
+    return Input(parameter.name, table, marker, optional, is_row)
 
 
 def _injected_kind(annotation: Any) -> type | None:
@@ -201,8 +203,9 @@ def in_flow_order(jobs: Iterable[Job]) -> list[Job]:
 
 def _needed_jobs(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:
     needed: set[str] = set()
+    optional = {one.table for one in job.inputs if one.optional}
     for read in tables_read(job):
-        if read in WRITTEN_BY_THE_RIVER:
+        if read in WRITTEN_BY_THE_RIVER or (read in optional and read not in writers):
             continue
         if read not in writers:
             raise LineageError(f"job {job.name!r} reads {read!r}, which no job writes")

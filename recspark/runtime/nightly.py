@@ -34,7 +34,6 @@ from recspark.runtime.session import start_session
 from recspark.runtime.store import Store
 from recspark.runtime.summary import build_summary
 from recspark.runtime.torch_jobs import TorchRunner
-from recspark.tables.lineage import Source
 
 DELIVERED = ("interactions", "quarantine", "intake")
 PUBLISHED = ("recommendations", "similar_items")
@@ -61,7 +60,7 @@ def open_house(config_file: str | Path | None, env: str, assignments: Sequence[s
     config.settings.splits = with_as_of(config.settings.splits, as_of)
     jobs = _switched_on(every_job, config)
     running = SparkSession.getActiveSession()
-    spark = start_session({key: str(value) for key, value in config.settings.spark.items()})
+    spark = start_session(config.settings.spark)
     try:
         store = Store(spark, _absolute(config.settings.warehouse), config.settings.catalog)
         yield House(config, jobs, spark, store, Ledger(store, run_id=_new_run_id()))
@@ -72,12 +71,10 @@ def open_house(config_file: str | Path | None, env: str, assignments: Sequence[s
 
 def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
     """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on."""
-    settings = config.settings
 
     def is_wanted(job: Job) -> bool:
-        if job.name not in config.jobs or (job.writes.name == "source_candidates" and job.slice["source"] not in settings.sources):
-            return False
-        return all(getattr(settings, one.marker.name) is not None for one in job.inputs if isinstance(one.marker, Source))
+        proposes = job.writes.name == "source_candidates"
+        return job.name in config.jobs and not (proposes and job.slice["source"] not in config.settings.sources)
 
     on = {name: job for name, job in jobs.items() if is_wanted(job)}
     while True:

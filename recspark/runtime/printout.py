@@ -134,8 +134,8 @@ def _print_decision(summary: Mapping[str, Any], console: Console) -> None:
         console.print(f"[bold]Gate[/]  {mark}  {escape(gate['gate'])}: {escape(gate['message'])}", highlight=False)
     if published:
         share = f", {published['coverage']:.1%} of the catalogue" if published["coverage"] is not None else ""
-        figures = f"{published['n_recommendations']:,} recommendations for {published['n_users']:,} users show {published['n_items']:,} items{share}"
-        console.print(f"[bold]Live[/]  {figures}", highlight=False)
+        offers = f"{published['n_recommendations']:,} recommendations for {published['n_users']:,} users"
+        console.print(f"[bold]Live[/]  {offers} show {published['n_items']:,} items{share}", highlight=False)
     for row in summary["shortfalls"]:
         console.print(f"      {row['n']:,} users get fewer than asked: {escape(str(row['shortfall']))}", highlight=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -91,22 +91,24 @@ def _published(published: Mapping[str, Any]) -> dict[str, Any]:
     return pictures
 
 
-def _training(curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    def series(**wanted: str) -> dict[str, list[tuple[float, float]]]:
-        lines = {
-            name.replace("_", " "): [(one["epoch"], one[key]) for one in curves if one.get(key) is not None] for name, key in wanted.items()
-        }
-        return {name: line for name, line in lines.items() if line}
+def _training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Curves by epoch; epoch 0 is the model before its first step, which has no training loss."""
 
-    losses, quality = series(training="loss", tune="tune_loss"), series(tune="tune_ndcg")
-    best = max(quality["tune"], key=lambda point: point[1]) if quality else None
-    pictures: dict[str, Any] = {"best": best, "loss": None, "ndcg": None}
+    def series(key: str, first: int = 0) -> list[tuple[float, float]]:
+        return [(one["epoch"], one[key]) for one in training.get("curve", []) if one["epoch"] >= first and one.get(key) is not None]
+
+    pictures: dict[str, Any] = {"best": None, "loss": None, "ndcg": None}
+    losses = {name: line for name, line in (("training", series("train_loss", first=1)), ("tune", series("tune_loss"))) if line}
     if losses:
         pictures["loss"] = charts.lines(
             losses, "Loss by epoch: " + ", ".join(f"{name} ends at {line[-1][1]:.4g}" for name, line in losses.items())
         )
-    if quality and best:
-        pictures["ndcg"] = charts.lines({"nDCG": quality["tune"]}, f"nDCG at tune by epoch, best {best[1]:.4f} at epoch {best[0]}", best[0])
+    quality = series("tune_ndcg")
+    if quality:
+        top = max(quality, key=lambda point: point[1])
+        best = next((point for point in quality if point[0] == training.get("best_epoch")), top)
+        pictures["best"] = best
+        pictures["ndcg"] = charts.lines({"nDCG": quality}, f"nDCG at tune by epoch; kept: {best[1]:.4f} of epoch {best[0]:g}", best[0])
     return pictures
 
 
@@ -151,7 +153,7 @@ def render_report(summary: Mapping[str, Any]) -> str:
             summary=summary,
             tiles=_tiles(summary, quality),
             profile=_profile(summary),
-            training=_training(summary["training"].get("curves", [])),
+            training=_training(summary["training"]),
             quality=quality,
             differences=_differences(summary, quality["k"]),
             published=_published(summary["published"]),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 
 from pyspark.sql import SparkSession
+
+from recspark.runtime.config import conf_folder
 
 # What recspark needs of any session, wherever it runs.
 REQUIRED: dict[str, str] = {
@@ -22,10 +26,17 @@ REQUIRED: dict[str, str] = {
 
 
 def start_session(settings: Mapping[str, str], name: str = "recspark") -> SparkSession:
-    """The active session, or a new one with `settings` (conf: `spark`) and what recspark requires.
+    """The active session, or a new one, with `settings` (conf: `spark`) and what recspark requires.
 
-    Settings already given to spark-submit win over ours where both name the same key.
+    A session that spark-submit started keeps its master and sizes; settings of SQL are ours.
     """
+    # The interpreter that runs the driver, not whichever `python3` is first on the path.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if settings.get("spark.master", "").startswith("local"):
+        # Spark would guess an address from the host's name, and warn that it guessed.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        # Warnings of Spark's own start-up are noise above the run's lines: conf/log4j2.properties keeps errors only.
+        os.environ.setdefault("SPARK_CONF_DIR", str(conf_folder()))
     builder = SparkSession.builder.appName(name)
     for key, value in {**settings, **REQUIRED}.items():
         builder = builder.config(key, value)

@@ -204,9 +204,7 @@ def _check_order(mapping: SourceMapping, files: Sequence[FoundFile], delivery: i
         )
     packed = next((file.path for file in files if file.path.endswith(".bz2")), None)
     if packed:
-        raise SourceError(
-            f"{section}: order: file cannot be kept for {packed}: bzip2 files are read in parts of unknown length; pack it as gz"
-        )
+        raise SourceError(f"{section}: order: file cannot be kept for {packed}: bzip2 is read in parts of unknown length; use gz")
 
 
 def _with_file(frame: DataFrame, row: Column) -> DataFrame:
@@ -222,9 +220,11 @@ def _in_order_of_files(spark: SparkSession, frame: DataFrame, files: Sequence[Fo
     if len(files) == 1:
         return frame
     bits = _row_bits(files)
-    places = spark.createDataFrame([(file.path, place << bits) for place, file in enumerate(files)], f"{FILE} string, _place bigint")
+    # As one literal, whose size Spark knows: so the rows are not shuffled to be joined with it.
+    places = json.dumps([{FILE: file.path, "_place": place << bits} for place, file in enumerate(files)])
+    by_file = spark.range(1).select(F.inline(F.from_json(F.lit(places), f"array<struct<{FILE}: string, _place: bigint>>")))
     columns = [F.col(_quoted(name)) for name in frame.columns if name != POSITION]
-    return frame.join(places, FILE, "left").select(*columns, (F.col(POSITION) + F.col("_place")).alias(POSITION))
+    return frame.join(by_file, FILE, "left").select(*columns, (F.col(POSITION) + F.col("_place")).alias(POSITION))
 
 
 def _quoted(name: str) -> str:

@@ -7,6 +7,7 @@ that nobody wrote in between.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from py4j.protocol import Py4JJavaError
 
-from recspark.errors import ConcurrentRunError, ContractError, StoreError
+import recspark.errors
+from recspark.errors import ConcurrentRunError, ContractError, RecsparkError, StoreError
 from recspark.tables import STAMPED, Table
 
 # Slates of 4 KB: a file of this many stays one row group, which is what Petastorm can address.
@@ -115,9 +117,10 @@ class Store:
                 else:
                     self._replace(frame, table, replace, run_id)
                 last = self._delta(table.name).history(1).select("version", "userMetadata", "operationMetrics").collect()[0]
-                ours = last.userMetadata == run_id
-                if (ours and last.version == head + 1) or last.version == head:
-                    return Written(int(last.version), _n_rows(last.operationMetrics, table) if ours else 0)
+                if last.version == head:  # nothing to change: Delta commits nothing
+                    return Written(head, 0)
+                if last.userMetadata == run_id and last.version == head + 1:
+                    return Written(int(last.version), _n_rows(last.operationMetrics, table))
         raise ConcurrentRunError(
             f"another run is writing table {table.name!r} in {self.warehouse}: this run stops, its work is discarded; "
             "wait for the other run to end and start again"
@@ -207,12 +210,28 @@ def _in_words(what: str) -> Iterator[None]:
         yield
     except (PySparkException, Py4JJavaError) as error:
         text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
-        first = next((line for line in text.splitlines() if line.strip()), type(error).__name__).strip()[:600]
+        if own := _own_error(text):
+            raise own from error
         if "DELTA_VIOLATE_CONSTRAINT" in text or "DELTA_NOT_NULL_CONSTRAINT" in text:
             raise ContractError(f"{what}: a row breaks the table's contract: {_violation(text)}") from error
         if "ConcurrentAppend" in text or "ConcurrentTransaction" in text or "ProtocolChanged" in text or "MetadataChanged" in text:
             raise ConcurrentRunError(f"{what}: another run committed at the same moment; start again") from error
-        raise StoreError(f"{what}: {first}") from error
+        raise StoreError(f"{what}: {_sentence(text)}") from error
+
+
+def _own_error(text: str) -> RecsparkError | None:
+    """An error of ours that was raised inside a task, as it was raised."""
+    found = re.search(r"recspark\.errors\.(\w+): (.*)", text)
+    kind = getattr(recspark.errors, found[1], None) if found else None
+    return kind(found[2].strip()) if found and isinstance(kind, type) and issubclass(kind, RecsparkError) else None
+
+
+def _sentence(text: str) -> str:
+    """What a Python worker raised last, or else the first line of what Spark says."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "Python worker" in text or "PythonException" in text:
+        lines = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Warning|Exit)\b.*", line) and "PythonException" not in line] or lines
+    return (lines or ["no reason given"])[0][:600]
 
 
 def _violation(text: str) -> str:

@@ -52,11 +52,11 @@ def _rows(frame: DataFrame | None) -> list[dict[str, Any]]:
     return [] if frame is None else [row.asDict(recursive=True) for row in frame.collect()]
 
 
-def _counts(frame: DataFrame | None, column: str, limit: int = N_REASONS) -> list[dict[str, Any]]:
+def _counts(frame: DataFrame | None, column: str) -> list[dict[str, Any]]:
     """How often each value of `column` stands in `frame`: the most frequent ones, ties by name."""
     if frame is None:
         return []
-    return _rows(frame.groupBy(column).agg(F.count(F.lit(1)).alias("n")).orderBy(F.desc("n"), column).limit(limit))
+    return _rows(frame.groupBy(column).agg(F.count(F.lit(1)).alias("n")).orderBy(F.desc("n"), column).limit(N_REASONS))
 
 
 def _first_part(read: Read, table: str, parts: Sequence[str]) -> tuple[str, list[dict[str, Any]]]:
@@ -77,19 +77,23 @@ def _account(intake: DataFrame | None) -> dict[str, Any]:
     return _rows(totals)[0]
 
 
-def _over_time(interactions: DataFrame | None) -> list[dict[str, Any]]:
-    """Events in equal bins from the first to the last; empty where the source has no times."""
+def _types_and_ends(interactions: DataFrame | None) -> tuple[list[dict[str, Any]], int | None, int | None]:
+    """How often each event type of the configuration occurs, and the first and last second (None where the source has no times)."""
     if interactions is None:
-        return []
+        return [], None, None
     second = F.unix_timestamp("event_at")
-    ends = interactions.agg(F.min(second).alias("first"), F.max(second).alias("last")).collect()[0]
-    if ends["first"] is None:
-        return []
-    first, last = int(ends["first"]), int(ends["last"])
+    aggregates = (F.count(F.lit(1)).alias("n"), F.min(second).alias("first"), F.max(second).alias("last"))
+    rows = _rows(interactions.groupBy("event_type").agg(*aggregates).orderBy(F.desc("n"), "event_type"))
+    seconds = [row[end] for row in rows for end in ("first", "last") if row[end] is not None]
+    types = [{"event_type": row["event_type"], "n": row["n"]} for row in rows]
+    return types, min(seconds, default=None), max(seconds, default=None)
+
+
+def _over_time(interactions: DataFrame, first: int, last: int) -> list[dict[str, Any]]:
+    """Events in equal bins from the first second to the last."""
     width = max(1, math.ceil((last - first + 1) / N_BINS))
-    bins = (
-        interactions.where("event_at is not null").groupBy(F.floor((second - first) / width).alias("bin")).agg(F.count(F.lit(1)).alias("n"))
-    )
+    place_of = F.floor((F.unix_timestamp("event_at") - first) / width)
+    bins = interactions.where("event_at is not null").groupBy(place_of.alias("bin")).agg(F.count(F.lit(1)).alias("n"))
     counts = {int(row["bin"]): int(row["n"]) for row in bins.collect()}
 
     def at(place: int) -> str:
@@ -162,6 +166,7 @@ def _published(read: Read, item_counts: DataFrame, groups: Sequence[Mapping[str,
     for group in shown_groups:
         table[NO_EVENTS if group["group"] is None else bands[int(group["group"])]]["recommendations"] += group["n"]
     n_items = sum(group["items"] for group in shown_groups)
+    origins = _rows(one.groupBy("item.source", "item.rung").agg(F.count(F.lit(1)).alias("n")))
     return {
         "n_users": n_users,
         "n_recommendations": sum(group["n"] for group in shown_groups),
@@ -169,9 +174,16 @@ def _published(read: Read, item_counts: DataFrame, groups: Sequence[Mapping[str,
         "n_catalogue": n_catalogue,
         "coverage": n_items / n_catalogue if n_catalogue else None,
         "bands": list(table.values()),
-        "sources": _counts(one.select("item.source"), "source"),
-        "rungs": _counts(one.select("item.rung"), "rung"),
+        "sources": _summed(origins, "source"),
+        "rungs": _summed(origins, "rung"),
     }
+
+
+def _summed(rows: Sequence[Mapping[str, Any]], column: str) -> list[dict[str, Any]]:
+    """`n` by `column`, largest first."""
+    names = {row[column] for row in rows}
+    totals = [{column: name, "n": sum(row["n"] for row in rows if row[column] == name)} for name in names]
+    return sorted(totals, key=lambda row: (-row["n"], row[column]))
 
 
 def _training(read: Read) -> dict[str, Any]:
@@ -181,7 +193,7 @@ def _training(read: Read) -> dict[str, Any]:
         return {}
     card = json.loads(rows[0]["card"])
     wanted = ("model", "parameters", "n_parameters", "seconds", "best_epoch", "metrics")
-    return {"curves": card.get("curves", []), **{key: card[key] for key in wanted if key in card}}
+    return {"curve": card.get("curve", []), **{key: card[key] for key in wanted if key in card}}
 
 
 def build_summary(
@@ -208,6 +220,7 @@ def build_summary(
         groups = _tail_groups(item_counts)
         published = _published(read, item_counts, groups, n_catalogue)
     tail = _long_tail(groups)
+    event_types, first, last = _types_and_ends(interactions)
     metrics_part, metrics = _first_part(read, "metrics", measured)
     _, champion = _first_part(read, "champion", (*serving, FIT))
     _, gates = _first_part(read, "gates", serving)
@@ -220,8 +233,8 @@ def build_summary(
         "counts": {"users": 0 if user_index is None else user_index.count(), "items": n_catalogue, "events": tail["n_events"]},
         "intake": _account(read("intake")),
         "quarantine": _counts(read("quarantine"), "reason"),
-        "events_over_time": _over_time(interactions),
-        "event_types": _counts(interactions, "event_type"),
+        "events_over_time": [] if interactions is None or first is None or last is None else _over_time(interactions, first, last),
+        "event_types": event_types,
         "long_tail": tail,
         "metrics": {"part": metrics_part, "horizon": parts.get(metrics_part, ""), "rows": metrics},
         "champion": champion[0] if champion else {},

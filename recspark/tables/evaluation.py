@@ -25,7 +25,12 @@ METRICS = Table(
         _HORIZON,
         Column("model", "string", "ranker, or a candidate source."),
         Column("baseline", "string", "Empty, or the model whose value is subtracted, request by request."),
-        Column("metric", "string", "ndcg, recall, precision, f1, hit_rate, map, mrr, auc, accuracy, mae, rmse, coverage, novelty, diversity, popularity_share."),
+        Column(
+            "metric",
+            "string",
+            "precision, recall, f1, hit_rate, map, mrr, ndcg, novelty, diversity, popularity_share, coverage (of the catalogue); "
+            "the ranker's auc, accuracy, base_rate; mae, rmse, rating_coverage.",
+        ),
         Column("k", "int", "The cut of the list; 0 where there is none."),
         Column("slice", "string", "all, cold or warm."),
         Column("n", "bigint", "Requests (or pairs) measured."),

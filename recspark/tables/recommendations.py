@@ -25,7 +25,7 @@ GATES = Table(
     "The figures that decide whether the staged recommendations go live.",
     (
         _HORIZON,
-        Column("gate", "string", "coverage, duplicates, seen_leaks, churn, quality."),
+        Column("gate", "string", "coverage, empty, duplicates, seen_leaks, churn, quality."),
         Column("value", "double", "The figure.", nullable=True),
         Column("limit", "double", "What it is held against."),
         Column("passed", "boolean", "It holds."),

@@ -25,10 +25,30 @@ def champion(table, values, **knobs):
 @pytest.mark.parametrize(
     ("values", "model", "best", "reason"),
     [
-        ({"ranker": 0.3, "als": 0.2, "popular": 0.1}, "ranker", ("als", 0.2), "the ranker's ndcg@10 on tune, 0.3000, is at least that of the best source, als, 0.2000"),
-        ({"ranker": 0.2, "als": 0.1, "popular": 0.2}, "ranker", ("popular", 0.2), "0.2000, is at least that of the best source, popular, 0.2000"),
-        ({"ranker": 0.1, "als": 0.1, "item_cosine": 0.25}, "item_cosine", ("item_cosine", 0.25), "0.1000, is below that of item_cosine, 0.2500: ndcg@10 decides for the source"),
-        ({"als": 0.1, "popular": 0.25}, "popular", ("popular", 0.25), "no ranker was measured on tune: popular has the best ndcg@10 of the sources, 0.2500"),
+        (
+            {"ranker": 0.3, "als": 0.2, "popular": 0.1},
+            "ranker",
+            ("als", 0.2),
+            "ndcg@10 on tune, 0.3000, is at least that of the best source, als, 0.2000",
+        ),
+        (
+            {"ranker": 0.2, "als": 0.1, "popular": 0.2},
+            "ranker",
+            ("popular", 0.2),
+            "0.2000, is at least that of the best source, popular, 0.2000",
+        ),
+        (
+            {"ranker": 0.1, "als": 0.1, "item_cosine": 0.25},
+            "item_cosine",
+            ("item_cosine", 0.25),
+            "0.1000, is below that of item_cosine, 0.2500: ndcg@10 decides for the source",
+        ),
+        (
+            {"als": 0.1, "popular": 0.25},
+            "popular",
+            ("popular", 0.25),
+            "no ranker was measured on tune: popular has the best ndcg@10 of the sources, 0.2500",
+        ),
         ({"ranker": float("nan"), "als": 0.1, "item_cosine": 0.1}, "als", ("als", 0.1), "no ranker was measured on tune: als"),
         ({"ranker": 0.1}, "ranker", ("popular", None), "0.1000, stands alone: no source was measured"),
         ({"als": None, "other": 0.5}, "popular", ("popular", None), "no model has a ndcg@10 on tune: popular is published"),

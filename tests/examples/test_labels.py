@@ -19,7 +19,7 @@ EVENTS = [
 ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def frames(table):
     events = table(INTERACTIONS, [{"user_idx": u, "item_idx": i, "event_type": kind, "value": value} for u, i, kind, value in EVENTS])
     requests = table(REQUESTS, [{"request_idx": 10 + user, "user_idx": user, "k": 5} for user in range(4)])

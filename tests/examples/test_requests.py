@@ -11,12 +11,12 @@ from recspark.tables.horizon import Horizon
 DAY_1, DAY_2, DAY_3 = (datetime(2024, 5, day, 12, 30, 0, 250_000, tzinfo=UTC) for day in (1, 2, 3))
 
 
-@pytest.fixture()
+@pytest.fixture
 def users(table):
     return table(USER_INDEX, [{"user_id": name, "user_idx": i} for i, name in enumerate("abc")])
 
 
-@pytest.fixture()
+@pytest.fixture
 def events(table):
     rows = [(0, DAY_1), (0, DAY_3), (0, DAY_2), (1, None)]
     return table(INTERACTIONS, [{"user_idx": user, "item_idx": 7, "event_at": at} for user, at in rows])

@@ -20,7 +20,7 @@ EVENTS = [
 ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def events(table):
     rows = [
         {"user_idx": u, "item_idx": i, "event_type": kind, "event_at": None if days is None else NOW - timedelta(days=days)}
@@ -29,7 +29,7 @@ def events(table):
     return table(INTERACTIONS, rows)
 
 
-@pytest.fixture()
+@pytest.fixture
 def requests(table):
     return table(REQUESTS, [{"request_idx": 10 + user, "user_idx": user, "as_of": NOW, "k": 5} for user in range(3)])
 

@@ -5,6 +5,7 @@ import pytest
 from pyspark.errors import PythonException
 
 from recspark.errors import ConfigError
+from recspark.examples import slates
 from recspark.examples.slates import build_examples
 from recspark.handover.arrays import publish
 from recspark.kernels.slates import describe_catalogue, feature_names, slate_features
@@ -23,7 +24,7 @@ CATEGORIES = np.array([[2, 3], [2, 0], [3, 0], [4, 1], [1, 0], [4, 2]], np.int32
 L = 3
 
 
-@pytest.fixture()
+@pytest.fixture
 def published(tmp_path):
     popularity = publish(POPULARITY, str(tmp_path / "popularity"))
     return {"item_popularity": popularity, "item_features": publish({"categories": CATEGORIES}, str(tmp_path / "items"))}
@@ -51,8 +52,8 @@ def histories(table, lists):
     return table(HISTORIES, rows)
 
 
-def candidates(table, slates):
-    """`slates`: request -> [(item, positions, scores)]."""
+def candidates(table, proposed):
+    """`proposed`: request -> [(item, positions, scores)]."""
     rows = [
         {
             "request_idx": idx,
@@ -60,7 +61,7 @@ def candidates(table, slates):
             "positions": [p for _, positions, _ in slate for p in positions],
             "scores": [float(s) for _, _, scores in slate for s in scores],
         }
-        for idx, slate in slates.items()
+        for idx, slate in proposed.items()
     ]
     return table(CANDIDATES, rows)
 
@@ -95,11 +96,16 @@ def rows(examples):
 def test_slates_by_hand(table, published):
     examples = build_examples(*frames(table), **published, slate_size=2, sources=SOURCES)
     check_rows(conform(examples.selectExpr("'d' as horizon", "*"), EXAMPLES, "build_examples"), EXAMPLES)
-    slates = rows(examples)
-    first = slates[10]
+    made = rows(examples)
+    first = made[10]
     # The third candidate is cut off, and with it the positive 1; 2 is positive but was never found; 5 is not positive.
     assert (first["items"], first["n_items"], first["labels"], first["n_positives"], first["weight"]) == ([3, 5], 2, [0.0, 0.0], 2, 0.0)
-    assert (first["history_items"], first["history_types"], first["history_ages"], first["history_length"]) == ([2, 0, 5], [1] * 3, [0.5] * 3, 3)
+    assert (first["history_items"], first["history_types"], first["history_ages"], first["history_length"]) == (
+        [2, 0, 5],
+        [1] * 3,
+        [0.5] * 3,
+        3,
+    )
     assert (first["user_numbers"], first["user_categories"]) == ([0.0, 1.0], [2])
     logs = np.log1p([7, 0, 0, 3, 0, 1])
     by_name = dict(zip(feature_names(SOURCES), np.reshape(first["features"], (2, N_FEATURES)).T, strict=True))
@@ -124,15 +130,15 @@ def test_slates_by_hand(table, published):
 
 
 def test_labels_weights_and_requests_without_candidates(table, published):
-    slates = rows(build_examples(*frames(table), **published, slate_size=3, sources=SOURCES))
-    assert {idx: (s["items"], s["n_items"], s["labels"], s["n_positives"], s["weight"]) for idx, s in slates.items()} == {
+    made = rows(build_examples(*frames(table), **published, slate_size=3, sources=SOURCES))
+    assert {idx: (s["items"], s["n_items"], s["labels"], s["n_positives"], s["weight"]) for idx, s in made.items()} == {
         10: ([3, 5, 1], 3, [0.0, 0.0, 1.0], 2, 1.0),
         11: ([0, 2, -1], 2, [0.0, 0.0, 0.0], 1, 0.0),
         12: ([-1] * 3, 0, [0.0] * 3, 1, 0.0),
         13: ([-1] * 3, 0, [0.0] * 3, 0, 0.0),
     }
-    assert set(slates[12]["features"]) == set(slates[13]["features"]) == {0.0}
-    assert slates[11]["features"][2 * N_FEATURES :] == [0.0] * N_FEATURES
+    assert set(made[12]["features"]) == set(made[13]["features"]) == {0.0}
+    assert made[11]["features"][2 * N_FEATURES :] == [0.0] * N_FEATURES
 
 
 def test_only_three_columns_look_at_labels(table, published):
@@ -146,27 +152,27 @@ def test_only_three_columns_look_at_labels(table, published):
 
 def random_requests(n, seed):
     random = np.random.default_rng(seed)
-    slates, lists = {}, []
+    chosen_slates, lists = {}, []
     for i in range(n):
         chosen = random.permutation(6)[: random.integers(0, 7)]
-        slates[10 + i] = [
+        chosen_slates[10 + i] = [
             (int(item), tuple(int(p) for p in random.integers(-1, 4, 2)), tuple(float(np.float32(s)) for s in random.normal(size=2)))
             for item in chosen
         ]
         lists.append([int(item) for item in random.integers(0, 6, random.integers(0, L + 1))])
-    return slates, lists
+    return chosen_slates, lists
 
 
 @pytest.mark.parametrize("n_partitions", [1, 2, 7])
 def test_many_random_slates_equal_the_kernel_one_by_one(table, published, n_partitions):
     n, size = 40, 4
-    slates, lists = random_requests(n, seed=3)
-    inputs = [request(table, n), candidates(table, slates), histories(table, lists), user_features(table, n)]
+    proposed, lists = random_requests(n, seed=3)
+    inputs = [request(table, n), candidates(table, proposed), histories(table, lists), user_features(table, n)]
     shuffled = [frame.orderBy(frame.columns[0], ascending=False).repartition(n_partitions) for frame in inputs]
     got = rows(build_examples(*shuffled, None, **published, slate_size=size, sources=SOURCES))
     catalogue = describe_catalogue(**POPULARITY, categories=CATEGORIES)
     for i in range(n):
-        slate = slates[10 + i][:size]
+        slate = proposed[10 + i][:size]
         expected = np.zeros((size, N_FEATURES), np.float32)
         expected[: len(slate)] = slate_features(
             np.array([0, len(slate)]),
@@ -181,23 +187,19 @@ def test_many_random_slates_equal_the_kernel_one_by_one(table, published, n_part
         assert got[10 + i]["items"] == [item for item, _, _ in slate] + [-1] * (size - len(slate))
 
 
-def test_more_slates_than_are_put_together_at_a_time(spark, table, published, monkeypatch):
-    monkeypatch.setattr("recspark.examples.slates._ROWS_AT_ONCE", 3)
-    from recspark.examples.slates import _slate_maker
-
+def test_more_slates_than_are_put_together_at_a_time(table, published, monkeypatch):
+    monkeypatch.setattr(slates, "_ROWS_AT_ONCE", 3)
     *inputs, labels = frames(table)
     expected = rows(build_examples(*inputs, labels, **published, slate_size=3, sources=SOURCES))
-    from recspark.examples.slates import _cut_candidates, _gather_inputs
-
-    gathered = _gather_inputs(inputs[0], _cut_candidates(inputs[1], 3, 2), inputs[2], inputs[3], labels).coalesce(1).toArrow()
-    maker = _slate_maker(3, SOURCES, published["item_popularity"], published["item_features"])
+    gathered = slates._gather_inputs(inputs[0], slates._cut_candidates(inputs[1], 3, 2), inputs[2], inputs[3], labels).toArrow()
+    maker = slates._slate_maker(3, SOURCES, published["item_popularity"], published["item_features"])
     batches = list(maker(gathered.combine_chunks().to_batches()))
     assert [batch.num_rows for batch in batches] == [3, 1]
     assert {row["request_idx"]: row for batch in batches for row in batch.to_pylist()} == expected
 
 
 def test_refuses_candidates_of_other_sources(table, published):
-    with pytest.raises(PythonException, match="give examples.sources the sources of candidates"):
+    with pytest.raises(PythonException, match=r"give examples\.sources the sources of candidates"):
         build_examples(*frames(table), **published, sources=["als"]).collect()
 
 

@@ -11,15 +11,19 @@ YEAR = {"median": 5.0, "low": 0.0, "high": 8.0, "mean": 4.0, "std": 2.0, "min": 
 TOKENS = {("genres", "drama"): 2, ("genres", "été"): 3, ("genres", "日本"): 4, ("brand", "drama"): 5}
 
 
-def statistics(table, entity="item"):
-    rows = [{"entity": entity, "feature": "year", "statistic": name, "token": "", "value": value, "code": -1} for name, value in YEAR.items()]
+def statistic_rows(entity="item"):
+    own = {"entity": entity, "feature": "year", "token": "", "code": -1}
+    rows = [{**own, "statistic": name, "value": value} for name, value in YEAR.items()]
     rows += [
         {"entity": entity, "feature": feature, "statistic": "token", "token": token, "value": 9.0, "code": code}
         for (feature, token), code in TOKENS.items()
     ]
     # The other entity's statistics must not be taken.
-    rows += [{**row, "entity": "user" if entity == "item" else "item", "value": 77.0, "code": row["code"] and -9} for row in rows]
-    return table(FEATURE_STATS, rows)
+    return rows + [{**row, "entity": "user" if entity == "item" else "item", "value": 77.0, "code": row["code"] * 100} for row in rows]
+
+
+def statistics(table, entity="item"):
+    return table(FEATURE_STATS, statistic_rows(entity))
 
 
 def encode(table, attributes, numeric=None, categorical=None, categories=None, stats=None):
@@ -39,39 +43,41 @@ def encode(table, attributes, numeric=None, categorical=None, categories=None, s
     return {row.item_idx: (row.numbers, row.categories, row.available) for row in features.collect()}
 
 
-ATTRIBUTES = [{"year": "6"}, {"year": "1000"}, {"year": "unknown"}, {}]
+# For 6, 1000 and a missing number: 6 -> (6 - 4) / 2; 1000 -> 8 -> (8 - 4) / 2; missing -> 5 -> (5 - 4) / 2.
+SCALED = [
+    (NumericSpec(), [1.0, 2.0, 0.5]),
+    (NumericSpec(clip_quantiles=None), [1.0, 498.0, 0.5]),
+    (NumericSpec(missing="mean"), [1.0, 2.0, 0.0]),
+    (NumericSpec(missing="zero"), [1.0, 2.0, 0.0]),
+    (NumericSpec(scale="min_max"), [0.75, 1.0, 0.625]),
+    (NumericSpec(scale="min_max", missing="zero"), [0.75, 1.0, 0.0]),
+    (NumericSpec(scale="log"), [math.log(7), math.log(9), math.log(6)]),
+    (NumericSpec(scale="log", missing="zero"), [math.log(7), math.log(9), 0.0]),
+    (NumericSpec(scale="none", missing="mean"), [6.0, 8.0, 4.0]),
+]
+VALUES = ["6", "1000", "unknown", None]
 
 
-@pytest.mark.parametrize(
-    ("spec", "numbers"),
-    [
-        # 6 -> (6 - 4) / 2; 1000 -> 8 -> (8 - 4) / 2; missing -> 5 -> (5 - 4) / 2
-        (NumericSpec(), [1.0, 2.0, 0.5]),
-        (NumericSpec(clip_quantiles=None), [1.0, 498.0, 0.5]),
-        (NumericSpec(missing="mean"), [1.0, 2.0, 0.0]),
-        (NumericSpec(missing="zero"), [1.0, 2.0, 0.0]),
-        (NumericSpec(scale="min_max"), [0.75, 1.0, 0.625]),
-        (NumericSpec(scale="min_max", missing="zero"), [0.75, 1.0, 0.0]),
-        (NumericSpec(scale="log"), [math.log(7), math.log(9), math.log(6)]),
-        (NumericSpec(scale="none", missing="mean"), [6.0, 8.0, 4.0]),
-    ],
-)
-def test_numbers_are_filled_clipped_and_scaled(table, spec, numbers):
-    encoded = encode(table, ATTRIBUTES, {"year": spec})
-    expected = [[numbers[0], 0.0], [numbers[1], 0.0], [numbers[2], 1.0], [numbers[2], 1.0], [numbers[2], 1.0]]
-    assert [encoded[i][0] for i in range(5)] == [pytest.approx(pair, abs=1e-6) for pair in expected]
+def test_numbers_are_filled_clipped_and_scaled(table):
+    names = [f"year{i}" for i in range(len(SCALED))]
+    attributes = [{name: value for name in names if value} for value in VALUES]
+    stats = table(FEATURE_STATS, [{**row, "feature": name} for row in statistic_rows() for name in names])
+    encoded = encode(table, attributes, {name: spec for name, (spec, _) in zip(names, SCALED, strict=True)}, stats=stats)
+    for i, of_missing in enumerate([0, 0, 1, 1, 1]):
+        expected = [number for _, numbers in SCALED for number in (numbers[min(i, 2)], of_missing)]
+        assert encoded[i][0] == pytest.approx(expected, abs=1e-6)
     assert [encoded[i][2] for i in range(5)] == [True, False, True, True, True]
     assert {tuple(row[1]) for row in encoded.values()} == {(0,)}
 
 
-@pytest.mark.parametrize("scale", ["standard", "min_max"])
-def test_a_feature_without_statistics_or_spread_is_zero(table, scale):
-    spec = {"year": NumericSpec(scale=scale)}
-    nothing = statistics(table).where("false")
-    flat = statistics(table).where("entity = 'item'").selectExpr("entity", "feature", "statistic", "token", "if(statistic = 'std', 0D, 5D) value", "code")
-    for stats in (nothing, flat):
-        encoded = encode(table, ATTRIBUTES, spec, stats=stats)
-        assert [encoded[i][0] for i in range(5)] == [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+def test_a_feature_without_statistics_or_spread_is_zero(table):
+    scales = ("standard", "min_max")
+    attributes = [{f"{kind}_{scale}": value for kind in ("flat", "unknown") for scale in scales if value} for value in VALUES]
+    specs = {name: NumericSpec(scale=name.split("_", 1)[1]) for name in attributes[0]}
+    flat = [{**row, "value": 0.0 if row["statistic"] == "std" else 5.0} for row in statistic_rows() if row["entity"] == "item"]
+    stats = table(FEATURE_STATS, [{**row, "feature": f"flat_{scale}"} for row in flat for scale in scales])
+    encoded = encode(table, attributes, specs, stats=stats)
+    assert [encoded[i][0] for i in range(5)] == [[0.0, missing] * 4 for missing in (0.0, 0.0, 1.0, 1.0, 1.0)]
 
 
 def test_log_keeps_the_sign(table):
@@ -105,14 +111,20 @@ def test_further_values_are_left_out(table):
 
 
 def test_the_column_categories(table):
-    stats = statistics(table).selectExpr("entity", "replace(feature, 'genres', 'categories') feature", "statistic", "token", "value", "code")
+    stats = statistics(table).selectExpr(
+        "entity", "replace(feature, 'genres', 'categories') feature", "statistic", "token", "value", "code"
+    )
     encoded = encode(table, [{}, {}], categorical={"categories": CategoricalSpec(max_values=2)}, categories={0: ["日本"]}, stats=stats)
     assert [encoded[i][1] for i in range(3)] == [[4, 0], [1, 0], [1, 0]]
 
 
 def test_out_of_vocabulary_goes_to_the_buckets_of_its_feature(table):
     specs = {"genres": CategoricalSpec(max_values=1), "brand": CategoricalSpec(max_values=1, n_oov_buckets=3)}
-    stats = statistics(table).where("statistic = 'token'").selectExpr("entity", "feature", "statistic", "token", "value", "if(code < 0, code, code + 3) code")
+    stats = (
+        statistics(table)
+        .where("statistic = 'token'")
+        .selectExpr("entity", "feature", "statistic", "token", "value", "if(code < 0, code, code + 3) code")
+    )
     attributes = [{"genres": str(i), "brand": str(i)} for i in range(20)] + [{"genres": "drama", "brand": "drama"}]
     encoded = encode(table, attributes, categorical=specs, stats=stats)
     buckets = [encoded[i][1] for i in range(20)]
@@ -134,13 +146,12 @@ def test_no_features_and_no_source(table, clean_has):
     check_rows(conform(features.selectExpr("'d' as horizon", "*"), ITEM_FEATURES, "build_item_features"), ITEM_FEATURES)
 
 
-@pytest.mark.parametrize("n", [1, 2, 7])
-def test_users_and_partitions(table, n):
+def test_users_and_partitions(table):
     clean = table(CLEAN_USERS, [{"user_id": "u", "attributes": {"year": "6", "genres": "drama"}}, {"user_id": "v", "attributes": {}}])
     users = table(USER_INDEX, [{"user_id": name, "user_idx": i} for i, name in enumerate("uvw")])
-    features = build_user_features(
-        clean.repartition(n), users.repartition(n), statistics(table, "user"), numeric={"year": NumericSpec()}, categorical={"genres": GENRES}
-    )
-    check_rows(conform(features.selectExpr("'d' as horizon", "*"), USER_FEATURES, "build_user_features"), USER_FEATURES)
-    rows = {row.user_idx: (row.numbers, row.categories) for row in features.collect()}
-    assert rows == {0: ([1.0, 0.0], [2, 0, 0]), 1: ([0.5, 1.0], [1, 0, 0]), 2: ([0.5, 1.0], [1, 0, 0])}
+    specs = {"numeric": {"year": NumericSpec()}, "categorical": {"genres": GENRES}}
+    for n in (1, 2, 7):
+        features = build_user_features(clean.repartition(n), users.repartition(n), statistics(table, "user"), **specs)
+        conform(features.selectExpr("'d' as horizon", "*"), USER_FEATURES, "build_user_features")
+        rows = {row.user_idx: (row.numbers, row.categories) for row in features.collect()}
+        assert rows == {0: ([1.0, 0.0], [2, 0, 0]), 1: ([0.5, 1.0], [1, 0, 0]), 2: ([0.5, 1.0], [1, 0, 0])}

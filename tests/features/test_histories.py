@@ -41,7 +41,7 @@ EVENTS = [
 ]
 
 
-@pytest.fixture()
+@pytest.fixture
 def requests(table):
     return table(REQUESTS, [{"request_idx": 100 + user, "user_idx": user, "as_of": NOW, "k": 5} for user in range(4)])
 
@@ -68,7 +68,9 @@ def test_a_full_history_forgets_the_oldest(table, requests):
 
 
 def test_requests_of_one_user_at_two_moments(table):
-    requests = table(REQUESTS, [{"request_idx": i, "user_idx": 0, "as_of": NOW - timedelta(days=days)} for i, days in ((0, 10), (1, 2), (2, 30))])
+    requests = table(
+        REQUESTS, [{"request_idx": i, "user_idx": 0, "as_of": NOW - timedelta(days=days)} for i, days in ((0, 10), (1, 2), (2, 30))]
+    )
     histories = rows(build_histories(table(INTERACTIONS, EVENTS), requests, max_length=3, types=TYPES))
     assert histories == {
         0: ([10, -1, -1], [1, 0, 0], [10.0, 0.0, 0.0], 1),

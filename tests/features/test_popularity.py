@@ -46,7 +46,11 @@ def test_a_half_life_halves_with_age_and_spares_events_without_time(table):
 
 def test_without_any_times(table):
     timeless = frame(table, [(user, item, kind, None) for user, item, kind, _ in EVENTS])
-    assert rows(build_popularity(timeless, weights=WEIGHTS, half_life_days=10)) == {1: (3, 2, 7.0, 0.0), 2: (2, 2, 2.0, 0.0), 3: (1, 1, 0.0, 0.0)}
+    assert rows(build_popularity(timeless, weights=WEIGHTS, half_life_days=10)) == {
+        1: (3, 2, 7.0, 0.0),
+        2: (2, 2, 2.0, 0.0),
+        3: (1, 1, 0.0, 0.0),
+    }
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])

@@ -16,7 +16,14 @@ CATEGORIES = {
     "f": ["comedy"],
     "later": ["unheard"] * 3 + ["rare"],
 }
-PRICE = {"price": NumericSpec(clip_quantiles=(0.0, 0.75))}
+# The same prices in three attributes; `weight` is nobody's.
+SPECS = {
+    "price": NumericSpec(clip_quantiles=(0.0, 0.75)),
+    "unclipped": NumericSpec(clip_quantiles=None),
+    "between": NumericSpec(clip_quantiles=(0.125, 0.875)),
+    "weight": NumericSpec(),
+}
+PRICE = {"price": SPECS["price"]}
 
 
 def items(table, prices=PRICES, attribute="price"):
@@ -24,7 +31,7 @@ def items(table, prices=PRICES, attribute="price"):
         {
             "item_id": name,
             "categories": CATEGORIES.get(name, []),
-            "attributes": {} if price is None else {attribute: price},
+            "attributes": {} if price is None else {attribute: price, **{name: price for name in SPECS if name != "weight"}},
             "available": True,
         }
         for name, price in prices.items()
@@ -42,8 +49,8 @@ def learnt(table):
     return table(INTERACTIONS, rows)
 
 
-def figures(stats, feature):
-    return {row.statistic: row.value for row in stats.collect() if row.feature == feature and row.code == -1}
+def figures(rows, feature):
+    return {row.statistic: row.value for row in rows if row.feature == feature and row.code == -1}
 
 
 def vocabulary(stats):
@@ -52,10 +59,10 @@ def vocabulary(stats):
 
 
 def test_numbers_of_learnt_items_are_clipped_before_their_moments(table):
-    stats = build_item_statistics(items(table), index(table), learnt(table), numeric=PRICE, categorical={})
-    check_rows(conform(stats.selectExpr("'d' as horizon", "'item' as entity", "*"), FEATURE_STATS, "build_item_statistics"), FEATURE_STATS)
+    stats = build_item_statistics(items(table), index(table), learnt(table), numeric=SPECS, categorical={})
+    rows = conform(stats.selectExpr("'d' as horizon", "'item' as entity", "*"), FEATURE_STATS, "build_item_statistics").collect()
     # Of 1, 2, 3, 4, 100: 100 becomes the 0.75 quantile, 4.
-    assert figures(stats, "price") == {
+    assert figures(rows, "price") == {
         "median": 3.0,
         "low": 1.0,
         "high": 4.0,
@@ -64,27 +71,14 @@ def test_numbers_of_learnt_items_are_clipped_before_their_moments(table):
         "min": 1.0,
         "max": 4.0,
     }
-
-
-def test_without_clipping_the_outlier_counts(table):
-    spec = {"price": NumericSpec(clip_quantiles=None)}
-    price = figures(build_item_statistics(items(table), index(table), learnt(table), numeric=spec, categorical={}), "price")
-    assert price == {"median": 3.0, "mean": pytest.approx(22.0), "std": pytest.approx(((21**2 + 20**2 + 19**2 + 18**2 + 78**2) / 5) ** 0.5)} | {
-        "min": 1.0,
-        "max": 100.0,
-    }
-
-
-def test_quantiles_lie_between_neighbours(table):
-    spec = {"price": NumericSpec(clip_quantiles=(0.125, 0.875))}
-    price = figures(build_item_statistics(items(table), index(table), learnt(table), numeric=spec, categorical={}), "price")
-    assert (price["low"], price["high"]) == (1.5, 52.0)  # half-way from 1 to 2 and from 4 to 100
-
-
-def test_a_number_that_no_item_has_leaves_no_rows(table):
-    specs = {"price": NumericSpec(), "weight": NumericSpec()}
-    stats = build_item_statistics(items(table), index(table), learnt(table), numeric=specs, categorical={})
-    assert {row.feature for row in stats.collect()} == {"price"}
+    # Unclipped, the outlier counts.
+    std = ((21**2 + 20**2 + 19**2 + 18**2 + 78**2) / 5) ** 0.5
+    expected = {"median": 3.0, "mean": pytest.approx(22.0), "std": pytest.approx(std), "min": 1.0, "max": 100.0}
+    assert figures(rows, "unclipped") == expected
+    # Quantiles lie between neighbours: half-way from 1 to 2 and from 4 to 100.
+    between = figures(rows, "between")
+    assert (between["low"], between["high"]) == (1.5, 52.0)
+    assert {row.feature for row in rows} == {"price", "unclipped", "between"}
 
 
 def test_vocabulary_by_frequency_then_token_above_the_floor(table):
@@ -119,13 +113,17 @@ def test_buckets_come_before_all_vocabularies(table):
     assert rows == [(2, "brand", "bucket", "0"), (3, "brand", "bucket", "1"), (4, "categories", "token", "drama")]
 
 
-@pytest.mark.parametrize("n", [1, 2, 7])
-def test_partitions_change_nothing(table, n):
-    def fit(clean, events):
-        stats = build_item_statistics(clean, index(table), events, numeric=PRICE, categorical={"categories": CategoricalSpec(min_count=1)})
-        return sorted(tuple(row) for row in stats.selectExpr("feature", "statistic", "token", "round(value, 9)", "code").collect())
+def test_partitions_change_nothing(table):
+    def fit(n):
+        frames = (items(table).repartition(n), index(table).repartition(n), learnt(table).repartition(n))
+        stats = build_item_statistics(*frames, numeric=PRICE, categorical={"categories": CategoricalSpec(min_count=1)})
+        return stats.selectExpr(f"{n} as n", "feature", "statistic", "token", "round(value, 9) as value", "code")
 
-    assert fit(items(table).repartition(n), learnt(table).repartition(n)) == fit(items(table), learnt(table))
+    found = {n: set() for n in (1, 2, 7)}
+    for n, *row in fit(1).union(fit(2)).union(fit(7)).collect():
+        found[n].add(tuple(row))
+    assert found[1] == found[2] == found[7]
+    assert len(found[1]) == 7 + 5  # figures and tokens
 
 
 def test_without_a_source_or_features_there_is_nothing_to_fit(table):
@@ -137,14 +135,17 @@ def test_without_a_source_or_features_there_is_nothing_to_fit(table):
 
 
 def test_users_with_an_attribute_named_categories(table):
-    clean = table(CLEAN_USERS, [{"user_id": name, "attributes": {"categories": "p", "age": age}} for name, age in (("u", "20"), ("v", "40"))])
+    clean = table(
+        CLEAN_USERS, [{"user_id": name, "attributes": {"categories": "p", "age": age}} for name, age in (("u", "20"), ("v", "40"))]
+    )
     users = table(USER_INDEX, [{"user_id": name, "user_idx": i} for i, name in enumerate("uvw")])
     events = table(INTERACTIONS, [{"user_idx": user, "item_idx": 0} for user in (0, 1, 1, 2)])
     specs = {"numeric": {"age": NumericSpec()}, "categorical": {"categories": CategoricalSpec()}}
     stats = build_user_statistics(clean, users, events, **specs)
     check_rows(conform(stats.selectExpr("'d' as horizon", "'user' as entity", "*"), FEATURE_STATS, "build_user_statistics"), FEATURE_STATS)
-    assert vocabulary(stats) == [(2, "categories", "p", 2.0)]
-    assert figures(stats, "age")["median"] == 30.0
+    rows = stats.collect()
+    assert [(row.code, row.token, row.value) for row in rows if row.statistic == "token"] == [(2, "p", 2.0)]
+    assert figures(rows, "age")["median"] == 30.0
     assert build_user_statistics(None, users, events, **specs).collect() == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from recspark.errors import HandoverError
 from recspark.handover.plan import Plan, PlannedFile
 from recspark.handover.reader import REAL, read_rows, read_steps
-from slate_files import plan_files, write_file
+from tests.slate_files import plan_files, write_file
 
 
 def columns(first: int, n: int) -> dict[str, np.ndarray]:

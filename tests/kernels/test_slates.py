@@ -109,7 +109,11 @@ def reference(slate, history, n_sources, popularity, ages):
             scores = np.array([entry[2][s] for entry in slate if entry[1][s] >= 0])
             found = positions[s] >= 0
             spread = scores.std() if len(set(scores.tolist())) > 1 else 0
-            row += [found, found / (1 + positions[s]) if found else 0, (slate[place][2][s] - scores.mean()) / spread if found and spread else 0]
+            row += [
+                found,
+                found / (1 + positions[s]) if found else 0,
+                (slate[place][2][s] - scores.mean()) / spread if found and spread else 0,
+            ]
         shares = np.array([bool((set(CATEGORIES[item].tolist()) & set(CATEGORIES[h].tolist())) - {0, 1}) for h in history], float)
         weights = 1 / np.arange(len(history), 0, -1)
         match = [shares.mean(), (shares * weights).sum() / weights.sum()] if history else [0, 0]
@@ -120,7 +124,9 @@ def reference(slate, history, n_sources, popularity, ages):
 
 ITEM = st.integers(0, len(CATEGORIES) - 1)
 SLATE = st.lists(
-    st.tuples(ITEM, st.tuples(*[st.integers(-1, 20)] * 2), st.tuples(*[st.integers(-8, 8).map(float)] * 2)), max_size=6, unique_by=lambda e: e[0]
+    st.tuples(ITEM, st.tuples(*[st.integers(-1, 20)] * 2), st.tuples(*[st.integers(-8, 8).map(float)] * 2)),
+    max_size=6,
+    unique_by=lambda e: e[0],
 )
 LEARNT = st.dictionaries(ITEM, st.tuples(st.floats(0, 1e4), st.integers(0, 400)), max_size=5)
 

@@ -112,11 +112,13 @@ FULL: dict[str, Any] = {
     },
     "shortfalls": [{"shortfall": HOSTILE, "n": 2}],
     "training": {
-        "model": HOSTILE,
-        "curves": [
-            {"epoch": 1, "loss": 0.9, "tune_loss": 0.95, "tune_ndcg": 0.1, "seconds": 5.0},
-            {"epoch": 2, "loss": 0.7, "tune_loss": 0.93, "tune_ndcg": 0.2, "seconds": 5.0},
-            {"epoch": 3, "loss": 0.6, "tune_loss": 0.96, "tune_ndcg": 0.15, "seconds": 5.0},
+        "model": {"name": HOSTILE},
+        "best_epoch": 2,
+        "curve": [
+            {"epoch": 0, "train_loss": 0.0, "tune_loss": 1.0, "tune_ndcg": 0.05},
+            {"epoch": 1, "train_loss": 0.9, "tune_loss": 0.95, "tune_ndcg": 0.1},
+            {"epoch": 2, "train_loss": 0.7, "tune_loss": 0.93, "tune_ndcg": 0.2},
+            {"epoch": 3, "train_loss": 0.6, "tune_loss": 0.96, "tune_ndcg": 0.25},
         ],
     },
     "users": [
@@ -187,6 +189,13 @@ def test_every_picture_says_in_words_what_it_shows() -> None:
     assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
 
 
+def test_before_the_first_step_there_is_no_training_loss() -> None:
+    html = render_report(FULL)
+    assert "training, epoch 1: 0.9" in html
+    assert "training, epoch 0" not in html
+    assert "tune, epoch 0: 1" in html
+
+
 def test_texts_of_others_stay_texts() -> None:
     html = render_report(FULL)
     assert "<script" not in html
@@ -206,7 +215,7 @@ def test_the_figures_are_there() -> None:
         "1 of 2",
     ):
         assert figure in text
-    assert "Best at tune in epoch 2 (nDCG 0.2000)" in text
+    assert "Kept are the weights of epoch 2 (nDCG 0.2000 at tune)" in text
     assert "last_5/test" in text
     assert "and 10 more" in text
 

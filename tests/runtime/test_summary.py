@@ -121,7 +121,7 @@ def summary(table: Callable[..., DataFrame]) -> dict[str, Any]:
         ("champion", "tune"): table(CHAMPION, [{"model": "ranker", "metric": "ndcg@10", "best_source": "als", "reason": "better"}]),
         ("gates", "serve"): table(GATES, [{"gate": "churn", "value": None, "limit": 0.5, "passed": True, "message": "nothing was live"}]),
         ("rankers", "fit"): table(
-            RANKERS, [{"card": json.dumps({"model": "din", "curves": [{"epoch": 1, "loss": 0.5}], "weights": [1, 2]})}]
+            RANKERS, [{"card": json.dumps({"best_epoch": 0, "curve": [{"epoch": 0, "train_loss": float("nan")}], "more": 1})}]
         ),
         ("staged_recommendations", "serve"): table(
             STAGED, [{"request_idx": i, "shortfall": text} for i, text in enumerate(["", "few items", "few items", "no items"])]
@@ -132,6 +132,43 @@ def summary(table: Callable[..., DataFrame]) -> dict[str, Any]:
         return cumulative.get(name) if part is None else at_parts.get((name, part))
 
     return build_summary(read, PARTS, RUNS, 12.5, "lake/recs")
+
+
+def check_popularity(published: dict[str, Any]) -> None:
+    assert (published["n_users"], published["n_recommendations"], published["n_items"], published["n_catalogue"]) == (3, 5, 4, 5)
+    assert published["coverage"] == 0.8
+    # Four items with events, most used first. Middles of the groups: item 0 at 1/8, item 1 at 3/8, items 2 and 3 at 6/8.
+    bands = {band["band"]: (band["items"], band["events"], band["recommendations"]) for band in published["bands"]}
+    assert bands == {
+        "most used 1 %": (0, 0, 0),
+        "next 9 %": (0, 0, 0),
+        "next 40 %": (2, 6, 1),
+        "least used half": (2, 2, 2),
+        "without events": (1, 0, 2),
+    }
+    assert published["sources"] == [{"source": "als", "n": 3}, {"source": "popular", "n": 2}]
+    assert published["rungs"] == [{"rung": "ranker", "n": 4}, {"rung": "popularity", "n": 1}]
+
+
+def check_users(shown: list[dict[str, Any]]) -> None:
+    """Two of middling history, the median being 3, and the cold one last."""
+    users = {user["user_id"]: user for user in shown}
+    assert set(users) == {"u0", "u1", "u3"}
+    assert shown[2]["user_id"] == "u3"
+    # Newest first.
+    assert (users["u0"]["history"], users["u0"]["n_history"]) == (["Film 2", "Film 1", "Film 0"], 3)
+    assert (users["u3"]["history"], users["u3"]["n_history"]) == ([], 0)
+    # Best first; an item without title is called by its id.
+    assert [item["title"] for item in users["u1"]["recommendations"]] == ["i4", "Film 2"]
+    assert users["u0"]["recommendations"][0] == {
+        "rank": 1,
+        "item_id": "i3",
+        "title": "Film 3",
+        "score": 0.5,
+        "source": "als",
+        "rung": "ranker",
+        "because": ["Film 0", "Film 2"],
+    }
 
 
 def test_every_figure(summary: dict[str, Any]) -> None:
@@ -152,48 +189,10 @@ def test_every_figure(summary: dict[str, Any]) -> None:
     assert summary["metrics"] == {"part": "tune", "horizon": "last_5/tune", "rows": [{**METRIC, "low": None}]}
     assert (summary["champion"]["model"], summary["champion"]["ranker_value"], summary["champion"]["reason"]) == ("ranker", None, "better")
     assert summary["gates"] == [{"gate": "churn", "value": None, "limit": 0.5, "passed": True, "message": "nothing was live"}]
-    assert summary["training"] == {"model": "din", "curves": [{"epoch": 1, "loss": 0.5}]}
+    assert summary["training"] == {"best_epoch": 0, "curve": [{"epoch": 0, "train_loss": None}]}
     assert summary["shortfalls"] == [{"shortfall": "few items", "n": 2}, {"shortfall": "no items", "n": 1}]
-
-
-def test_what_is_recommended_by_popularity(summary: dict[str, Any]) -> None:
-    published = summary["published"]
-    assert (published["n_users"], published["n_recommendations"], published["n_items"], published["n_catalogue"]) == (3, 5, 4, 5)
-    assert published["coverage"] == 0.8
-    # Four items with events, most used first. Middles of the groups: item 0 at 1/8, item 1 at 3/8, items 2 and 3 at 6/8.
-    bands = {band["band"]: (band["items"], band["events"], band["recommendations"]) for band in published["bands"]}
-    assert bands == {
-        "most used 1 %": (0, 0, 0),
-        "next 9 %": (0, 0, 0),
-        "next 40 %": (2, 6, 1),
-        "least used half": (2, 2, 2),
-        "without events": (1, 0, 2),
-    }
-    assert published["sources"] == [{"source": "als", "n": 3}, {"source": "popular", "n": 2}]
-    assert published["rungs"] == [{"rung": "ranker", "n": 4}, {"rung": "popularity", "n": 1}]
-
-
-def test_users_of_middling_history_and_a_cold_one(summary: dict[str, Any]) -> None:
-    users = {user["user_id"]: user for user in summary["users"]}
-    assert set(users) == {"u0", "u1", "u3"}
-    assert summary["users"][2]["user_id"] == "u3"
-    # Newest first.
-    assert (users["u0"]["history"], users["u0"]["n_history"]) == (["Film 2", "Film 1", "Film 0"], 3)
-    assert (users["u3"]["history"], users["u3"]["n_history"]) == ([], 0)
-    # Best first; an item without title is called by its id.
-    assert [item["title"] for item in users["u1"]["recommendations"]] == ["i4", "Film 2"]
-    assert users["u0"]["recommendations"][0] == {
-        "rank": 1,
-        "item_id": "i3",
-        "title": "Film 3",
-        "score": 0.5,
-        "source": "als",
-        "rung": "ranker",
-        "because": ["Film 0", "Film 2"],
-    }
-
-
-def test_the_report_takes_it(summary: dict[str, Any]) -> None:
+    check_popularity(summary["published"])
+    check_users(summary["users"])
     assert "Film 3" in render_report(summary)
 
 

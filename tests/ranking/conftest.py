@@ -1,0 +1,79 @@
+"""A tiny world of slates: what rankers are trained and measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+from recspark.handover.arrays import Published
+from recspark.handover.plan import Plan
+from recspark.ranking.batch import ItemTable, SlateBatch, to_batch
+from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/ranking" in str(item.path):
+            item.add_marker(pytest.mark.torch)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class World:
+    """Files of slates and the items in them."""
+
+    fit: Plan
+    tune: Plan
+    item_features: Published
+    folder: Path
+
+    def arguments(self, **changed: object) -> dict[str, object]:
+        """What `train_ranker` needs, small."""
+        small: dict[str, object] = {
+            "examples": self.fit,
+            "tune_examples": self.tune,
+            "item_features": self.item_features,
+            "folder": str(self.folder / "work"),
+            "sources": SOURCES,
+            "embedding_size": 8,
+            "hidden": [16],
+            "attention_hidden": 8,
+            "dropout": 0.0,
+            "item_dropout": 0.0,
+            "global_batch_size": 16,
+            "epochs": 2,
+            "learning_rate": 5e-3,
+        }
+        return {**small, **changed}
+
+
+@pytest.fixture()
+def make_world(tmp_path: Path) -> Callable[..., World]:
+    def make(n_fit: int = 50, n_tune: int = 30, **changed: np.ndarray) -> World:
+        fit = {**make_slates(n_fit, 1), **changed}
+        third = n_fit // 3
+        parts = [{name: array[at] for name, array in fit.items()} for at in (slice(0, third), slice(third, None))]
+        plans = plan_files(tmp_path / "fit", parts), plan_files(tmp_path / "tune", [make_slates(n_tune, 2)], horizon="tune")
+        return World(*plans, publish_items(tmp_path), tmp_path)
+
+    return make
+
+
+@pytest.fixture()
+def items(tmp_path: Path) -> ItemTable:
+    return ItemTable(publish_items(tmp_path))
+
+
+@pytest.fixture()
+def batch(items: ItemTable) -> SlateBatch:
+    """32 slates."""
+    return to_batch(make_slates(32, 1), items)
