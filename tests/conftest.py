@@ -52,7 +52,7 @@ def spark(spark_folder: Path) -> Iterator[SparkSession]:
     session.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def table(spark: SparkSession) -> Callable[[Table, Sequence[dict[str, Any]]], DataFrame]:
     """Rows of a table as a job's function gets them: without the columns that the runner stamps; what is left out is null."""
 

@@ -138,5 +138,5 @@ def train_ranker(
             save_artefact(folder, progress.best, card)
         processes.wait()
         finished = load_card(folder)
-        assert finished is not None  # noqa: S101  the first process wrote it before any came here
+        assert finished is not None
         return finished

@@ -16,7 +16,8 @@ def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame) -> DataFram
     mine = staged.select("request_idx", "item_idxs", "shortfall")
     masked = seen.select("request_idx", F.col("items").alias("seen"))
     joined = requests.select("request_idx", "k").join(mine, "request_idx", "left").join(masked, "request_idx", "left")
-    n_items = F.coalesce(F.size("item_idxs"), F.lit(0))
+    # Not size: that of null is -1.
+    n_items = F.coalesce(F.array_size("item_idxs"), F.lit(0))
     leaks = F.when(F.col("item_idxs").isNotNull() & F.col("seen").isNotNull(), F.size(F.array_intersect("item_idxs", "seen"))).otherwise(0)
     repeated = F.when(F.col("item_idxs").isNull(), 0).otherwise(n_items - F.size(F.array_distinct("item_idxs")))
     covered = F.col("item_idxs").isNotNull() & ((n_items >= F.col("k")) | (F.col("shortfall") != ""))

@@ -34,13 +34,17 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON 
 
 @app.command(epilog="Example: recspark run --config conf/movielens.yaml --set vectors_als.rank=32")
 def run(
-    table: Annotated[str | None, typer.Argument(help="Bring only this table up to date, with what it needs. Default: all that is published.")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="Bring only this table up to date, with what it needs. Default: all that is published.")
+    ] = None,
     config: ConfigFile = None,
     env: Env = "local",
     as_of: AsOf = None,
     assignments: Assignments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say which jobs would run at which horizons, and stop.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Where the HTML report goes. Default: report.html below the warehouse.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the HTML report goes. Default: report.html below the warehouse.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the river: everything that is not up to date, in order, ending with the published recommendations and a report."""
@@ -48,7 +52,14 @@ def run(
 
     console = Console(stderr=as_json)
     summary = run_river(
-        table=table, config_file=config, env=env, as_of=as_of, assignments=assignments or [], dry_run=dry_run, report=report, console=console
+        table=table,
+        config_file=config,
+        env=env,
+        as_of=as_of,
+        assignments=assignments or [],
+        dry_run=dry_run,
+        report=report,
+        console=console,
     )
     if as_json:
         print(json.dumps(summary, indent=1, default=str))
@@ -158,7 +169,12 @@ def run_job(name: str) -> None:
 
     @command.command(name=name)
     def job(
-        config: ConfigFile = None, env: Env = "local", as_of: AsOf = None, assignments: Assignments = None, dry_run: bool = False, as_json: AsJson = False
+        config: ConfigFile = None,
+        env: Env = "local",
+        as_of: AsOf = None,
+        assignments: Assignments = None,
+        dry_run: bool = False,
+        as_json: AsJson = False,
     ) -> None:
         """Bring this job's table up to date, with what it needs."""
         summary = run_river(

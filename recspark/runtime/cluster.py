@@ -87,7 +87,12 @@ def submit(master: str, package: Path, script: str, arguments: Sequence[str], *,
     """
     with tempfile.TemporaryDirectory() as place:
         shutil.unpack_archive(package, place, "zip")
-        environment = {**os.environ, "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+        environment = {
+            **os.environ,
+            "PYSPARK_PYTHON": sys.executable,
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
         environment["PYTHONPATH"] = place
         command = [
             str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
@@ -106,7 +111,9 @@ def submit(master: str, package: Path, script: str, arguments: Sequence[str], *,
 SMALL = ("spark.spark.sql.shuffle.partitions=4", "spark.spark.databricks.delta.snapshotPartitions=1", "torch.n_processes=2")
 
 
-def run_both(config: Path, package: Path, folder: Path, assignments: Sequence[str] = (), say: Callable[[str], None] = print) -> dict[str, str]:
+def run_both(
+    config: Path, package: Path, folder: Path, assignments: Sequence[str] = (), say: Callable[[str], None] = print
+) -> dict[str, str]:
     """The whole river on the cluster and in local mode, into two warehouses below `folder`; returns what differs, by table."""
     warehouses = {"cluster": folder / "cluster", "local": folder / "local"}
 
@@ -121,7 +128,9 @@ def run_both(config: Path, package: Path, folder: Path, assignments: Sequence[st
         say(f"cluster: the whole river in {time.monotonic() - started:.0f} s")
     started = time.monotonic()
     with (folder / "local.log").open("wb") as file:
-        subprocess.run([sys.executable, "-m", "recspark.runtime.cli", *arguments("local")], check=True, stdout=file, stderr=subprocess.STDOUT)
+        subprocess.run(
+            [sys.executable, "-m", "recspark.runtime.cli", *arguments("local")], check=True, stdout=file, stderr=subprocess.STDOUT
+        )
     say(f"local: the whole river in {time.monotonic() - started:.0f} s")
     spark = start_session({key: str(value) for key, value in load_layers(str(config), "local", [])["spark"].items()})
     return compare_warehouses(Store(spark, str(warehouses["cluster"])), Store(spark, str(warehouses["local"])))
@@ -143,7 +152,11 @@ def main(
     differences = run_both(config, package, place, data)
     for table, difference in differences.items():
         print(f"{table}: {difference}")
-    print(f"{len(differences)} tables differ; both warehouses are in {place}" if differences else "every column of every row of every table is equal")
+    print(
+        f"{len(differences)} tables differ; both warehouses are in {place}"
+        if differences
+        else "every column of every row of every table is equal"
+    )
     raise typer.Exit(1 if differences else 0)
 
 

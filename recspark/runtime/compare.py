@@ -20,7 +20,7 @@ def compare_warehouses(one: Store, other: Store) -> dict[str, str]:
     `runs` is left out: it says when and how, not what. Tables of which only volatile columns differ are equal.
     """
     left, right = Ledger(one, run_id="compare").versions, Ledger(other, run_id="compare").versions
-    differences = {name: "is only in one of the two" for name in sorted(set(left) ^ set(right))}
+    differences = dict.fromkeys(sorted(set(left) ^ set(right)), "is only in one of the two")
     for table in TABLES:
         if table.name in left and table.name in right:
             difference = _difference(one.read(table.name, left[table.name]), other.read(table.name, right[table.name]), table)

@@ -100,7 +100,10 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
         ConfigError: a file is missing or is not YAML, an assignment has no `=`, an interpolation names nothing.
     """
     folder = conf_folder()
-    layers = [_read(folder / "base.yaml"), _read(folder / "env" / f"{env}.yaml", choices=sorted(p.stem for p in (folder / "env").glob("*.yaml")))]
+    layers = [
+        _read(folder / "base.yaml"),
+        _read(folder / "env" / f"{env}.yaml", choices=sorted(p.stem for p in (folder / "env").glob("*.yaml"))),
+    ]
     if user_file is not None:
         layers.append(_read(Path(user_file)))
     for assignment in assignments:
@@ -111,7 +114,7 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
         resolved = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
-    assert isinstance(resolved, dict)  # noqa: S101  layers are mappings
+    assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 
@@ -151,7 +154,9 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
             sections[name] = section
     if isinstance(settings, Settings):
         known = sorted(job.slice["source"] for job in jobs.values() if job.writes.name == "source_candidates")
-        problems += [f"sources: {name!r} is no candidate source; there are {', '.join(known)}" for name in settings.sources if name not in known]
+        problems += [
+            f"sources: {name!r} is no candidate source; there are {', '.join(known)}" for name in settings.sources if name not in known
+        ]
     if problems or not isinstance(settings, Settings):
         raise ConfigError("the configuration does not fit:\n  " + "\n  ".join(problems))
     return Config(settings=settings, jobs=sections)
@@ -200,6 +205,6 @@ def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     current: Any = model
     for part in location[:-1]:
         field = getattr(current, "model_fields", {}).get(part)
-        options = [a for a in (getattr(field.annotation, "__args__", None) or [field.annotation])] if field else []
+        options = getattr(field.annotation, "__args__", None) or [field.annotation] if field else []
         current = next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
     return ", ".join(getattr(current, "model_fields", {}))

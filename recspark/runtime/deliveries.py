@@ -27,7 +27,9 @@ class Intake:
     def __init__(self, store: Store, ledger: Ledger, settings: Settings) -> None:
         self._store, self._ledger = store, ledger
         self._mappings: dict[str, Any] = {
-            name: mapping for name, mapping in (("events", settings.events), ("items", settings.items), ("users", settings.users)) if mapping
+            name: mapping
+            for name, mapping in (("events", settings.events), ("items", settings.items), ("users", settings.users))
+            if mapping
         }
         self._listings: dict[str, list[FoundFile]] = {}
         self.delivery = 0
@@ -73,7 +75,7 @@ class Intake:
         if not numbers:
             return 0, {}
         entry = self._ledger.entry(DELIVERIES.name, str(max(numbers)))
-        assert entry is not None  # noqa: S101  its key was just seen
+        assert entry is not None
         return max(numbers), dict(entry.note)
 
     def _delivered(self) -> DataFrame:
@@ -124,7 +126,9 @@ class Intake:
             mine = {row.path for row in self._delivered().where(F.col("delivery") == delivery).select("path").collect()}
             gone = mine - {file.path for file in files}
             if gone:
-                raise SourceError(f"events: {sorted(gone)[0]} was listed for delivery {delivery} and is gone; put it back, or start a new warehouse")
+                raise SourceError(
+                    f"events: {sorted(gone)[0]} was listed for delivery {delivery} and is gone; put it back, or start a new warehouse"
+                )
             files = [file for file in files if file.path in mine]
         return read_source(self._store.spark, self._mappings[name], files, delivery=delivery, section=name)
 

@@ -19,13 +19,12 @@ from recspark.handover.arrays import Published, publish
 from recspark.handover.export import plan_table
 from recspark.interactions.roles import keep_rows
 from recspark.runtime.deliveries import Intake
-from recspark.runtime.job import Input, Job, role_tables
+from recspark.runtime.job import TABLES_BY_NAME, Input, Job, role_tables
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.store import Store
 from recspark.tables import STAMPED, Table
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import AsArrays, AsPlan, At, Before, New, Rows, Source
-from recspark.runtime.job import TABLES_BY_NAME
+from recspark.tables.lineage import AsArrays, AsPlan, Before, New, Rows, Source
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,9 @@ class Inputs:
         for job in self.writers(table):
             entry = self.ledger.entry(job.name, scope.slice)
             if entry is None:
-                raise LineageError(f"table {table!r} at {scope.slice or 'its one slice'!r} was asked for before {job.name!r} had written it")
+                raise LineageError(
+                    f"table {table!r} at {scope.slice or 'its one slice'!r} was asked for before {job.name!r} had written it"
+                )
             found.append(entry.fingerprint)
         return digest(found)
 
@@ -135,7 +136,7 @@ class Inputs:
             return None
         if isinstance(one.marker, Source):
             return self.intake.read(one.marker.name, scope.delivery)
-        assert one.table is not None  # noqa: S101  only sources have none
+        assert one.table is not None
         table = TABLES_BY_NAME[one.table]
         if isinstance(one.marker, Before):
             return self._before(table, scope)
@@ -179,8 +180,8 @@ class Inputs:
         return _unstamped(frame)
 
     def _view(self, one: Input, scope: Scope) -> DataFrame:
-        assert isinstance(one.marker, Rows)  # noqa: S101  the caller looked
-        assert scope.horizon is not None  # noqa: S101  views exist at horizons only
+        assert isinstance(one.marker, Rows)
+        assert scope.horizon is not None
         interactions = self.slice("interactions", Scope("delivery", self._known_delivery(one, scope)))
         deciders = self.deciders(one, scope.horizon)
         at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
@@ -194,7 +195,7 @@ class Inputs:
         )
 
     def _plan(self, table: Table, scope: Scope) -> Any:
-        assert scope.horizon is not None  # noqa: S101  hand-over tables are sliced by horizon
+        assert scope.horizon is not None
         return plan_table(self.store.spark, self.store.location(table.name), self.ledger.versions[table.name], horizon=scope.horizon.name)
 
     def _arrays(self, marker: AsArrays, scope: Scope, fingerprint: str) -> Published:

@@ -153,7 +153,7 @@ def room_hash(room: str) -> str:
     """Hash of every source file of a room and of what rooms stand on."""
     package = Path(__file__).parent.parent
     rooms = sorted({room, "kernels", "tables", "handover"})
-    files = sorted(path for name in rooms for path in (package / name).rglob("*.py")) + [package / "columns.py"]
+    files = [package / "columns.py", *sorted(path for name in rooms for path in (package / name).rglob("*.py"))]
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())

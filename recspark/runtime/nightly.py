@@ -79,7 +79,9 @@ def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
     on = {name: job for name, job in jobs.items() if is_wanted(job)}
     while True:
         written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
-        lacking = [name for name, job in on.items() if any(not one.optional and one.table and one.table not in written for one in job.inputs)]
+        lacking = [
+            name for name, job in on.items() if any(not one.optional and one.table and one.table not in written for one in job.inputs)
+        ]
         if not lacking:
             return on
         on = {name: job for name, job in on.items() if name not in lacking}
@@ -166,7 +168,9 @@ def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str,
     return [(of.name, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
 
 
-def _conclude(house: House, inputs: Inputs, outcome: Outcome, *, seconds: float, report: Path | None, console: Console, whole: bool) -> dict[str, Any]:
+def _conclude(
+    house: House, inputs: Inputs, outcome: Outcome, *, seconds: float, report: Path | None, console: Console, whole: bool
+) -> dict[str, Any]:
     """Print what a person wants to see, write the report, and return the same as data. An idle run shows the last summary."""
     if not whole:
         ran = ", ".join(f"{name} ({took:.0f} s)" for name, took in outcome.ran.items())

@@ -41,7 +41,9 @@ def show_user(user_id: str, *, config_file: str | Path | None, env: str, assignm
             raise ConfigError(f"user {user_id!r} has no recommendations: ids are compared as text, exactly as they stand in the source")
         history = _history(house, user_id)
         offered = [item.asDict(recursive=True) for item in rows[0]["items"]]
-        titles = _titles(house, {row["item_id"] for row in [*history, *offered]} | {because for row in offered for because in row["because"]})
+        titles = _titles(
+            house, {row["item_id"] for row in [*history, *offered]} | {because for row in offered for because in row["because"]}
+        )
         found = {"user_id": user_id, "history": history, "recommendations": offered, "titles": titles}
     _print(found, console)
     return found
@@ -68,7 +70,9 @@ def _print(found: dict[str, Any], console: Console) -> None:
     for heading in ("item", "event", "value", "at"):
         history.add_column(heading)
     for row in found["history"]:
-        history.add_row(name(row["item_id"]), escape(row["event_type"]), "" if row["value"] is None else f"{row['value']:g}", str(row["event_at"] or ""))
+        history.add_row(
+            name(row["item_id"]), escape(row["event_type"]), "" if row["value"] is None else f"{row['value']:g}", str(row["event_at"] or "")
+        )
     offered = Table(title="live recommendations")
     for heading in ("rank", "item", "because of", "source", "rung"):
         offered.add_column(heading)
@@ -78,7 +82,9 @@ def _print(found: dict[str, Any], console: Console) -> None:
     console.print(offered)
 
 
-def export_table(table: str, target: Path, *, config_file: str | Path | None, env: str, assignments: Sequence[str], console: Console) -> None:
+def export_table(
+    table: str, target: Path, *, config_file: str | Path | None, env: str, assignments: Sequence[str], console: Console
+) -> None:
     """Write a live table flat, a row an item of a list, into the folder `target`; its ending says csv or parquet."""
     kind = target.suffix.lstrip(".").lower()
     if kind not in ("csv", "parquet"):

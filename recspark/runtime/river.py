@@ -23,7 +23,7 @@ from recspark.columns import PARTS
 from recspark.errors import AccountingError, GateError, SourceError, StoreError
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
-from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Input, Job, in_flow_order
+from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order
 from recspark.runtime.ledger import Entry, Ledger
 from recspark.runtime.sources import explained_source_errors
 from recspark.runtime.store import Store
@@ -243,7 +243,9 @@ class River:
         horizon = self.inputs.parts["serve"].name
         rows = self.inputs.table(GATES).where((F.col("horizon") == horizon) & ~F.col("passed")).collect()
         if rows:
-            raise GateError("not published, the live recommendations are unchanged: " + "; ".join(f"gate {row.gate}: {row.message}" for row in rows))
+            raise GateError(
+                "not published, the live recommendations are unchanged: " + "; ".join(f"gate {row.gate}: {row.message}" for row in rows)
+            )
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def _others(name: str, sample: Sample, events: Sample) -> list[str]:
 def _split(events: Sample) -> list[str]:
     if "event_at" in events.guesses:
         return [
-            "split: # last_n: quick to try; time: honest (nobody's future is learnt from); production: nightly, cuts that move on",
+            "splits: # last_n: quick to try; time: honest (nobody's future is learnt from); production: nightly, cuts that move on",
             "  kind: last_n",
         ]
     return ["splits: # random: without times or an order nothing else can be held out; last_n once events.order is set", "  kind: random"]

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from py4j.protocol import Py4JJavaError
 
 import recspark.errors
 from recspark.errors import ConcurrentRunError, ContractError, RecsparkError, StoreError
@@ -129,7 +129,7 @@ class Store:
     def _on_base(self, table: Table, base: int | None) -> int:
         """Bring the head back to `base`, dropping what an unfinished run left there; return the head's version."""
         head = self.head(table.name)
-        assert head is not None  # noqa: S101  created just before
+        assert head is not None
         wanted = 0 if base is None else base
         if head != wanted:
             self._delta(table.name).restoreToVersion(wanted)
@@ -184,7 +184,7 @@ class Store:
         with _in_words(f"table {name!r} cannot be restored to version {version}"):
             self._delta(name).restoreToVersion(version)
         head = self.head(name)
-        assert head is not None  # noqa: S101  restored just before
+        assert head is not None
         return head
 
 
@@ -230,7 +230,9 @@ def _sentence(text: str) -> str:
     """What a Python worker raised last, or else the first line of what Spark says."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if "Python worker" in text or "PythonException" in text:
-        lines = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Warning|Exit)\b.*", line) and "PythonException" not in line] or lines
+        lines = [
+            line for line in lines if re.match(r"[\w.]+(Error|Exception|Warning|Exit)\b.*", line) and "PythonException" not in line
+        ] or lines
     return (lines or ["no reason given"])[0][:600]
 
 

@@ -64,4 +64,4 @@ TABLES: tuple[Table, ...] = (
     RUNS,
 )
 
-__all__ = ["TABLES", "Column", "Table", *(name for name in dir() if name.isupper() and name != "TABLES")]
+__all__ = ["STAMPED", "TABLES", "Column", "Table", *(table for table in dir() if table.isupper() and table not in ("STAMPED", "TABLES"))]

@@ -7,9 +7,13 @@ _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
 _EVENT_TYPE = Column("event_type", "string", "One of the event types named in the configuration.")
 _EVENT_AT = Column("event_at", "timestamp", "When it happened, UTC; null when the source has no times.", nullable=True)
 _EVENT_ORDER = Column(
-    "event_order", "bigint", "Sort key of a user's events: microseconds of event_at, or the source's declared order; 0 when it declares none."
+    "event_order",
+    "bigint",
+    "Sort key of a user's events: microseconds of event_at, or the source's declared order; 0 when it declares none.",
 )
-_VALUE = Column("value", "double", "Rating, count or seconds; null when the source has none.", nullable=True, check="value is null or not isnan(value)")
+_VALUE = Column(
+    "value", "double", "Rating, count or seconds; null when the source has none.", nullable=True, check="value is null or not isnan(value)"
+)
 _EVENT_KEY = Column("event_key", "bigint", "Hash of all fields of the event; with the user it names one event.")
 
 DELIVERIES = Table(
@@ -79,7 +83,12 @@ INTAKE = Table(
         Column("rows_in", "bigint", "Rows read."),
         Column("kept", "bigint", "Rows in clean_events."),
         Column("quarantined", "bigint", "Rows in quarantine."),
-        Column("duplicates", "bigint", "Exact repetitions within the delivery or of earlier ones.", check="rows_in = kept + quarantined + duplicates"),
+        Column(
+            "duplicates",
+            "bigint",
+            "Exact repetitions within the delivery or of earlier ones.",
+            check="rows_in = kept + quarantined + duplicates",
+        ),
     ),
     key=("delivery",),
     slices=("delivery",),
@@ -168,7 +177,9 @@ REQUESTS = Table(
         _HORIZON,
         Column("request_idx", "bigint", "The request; the user's index where there is one request a user."),
         Column("user_idx", "bigint", "The user."),
-        Column("as_of", "timestamp", "The moment of the request: the cut, or else the user's latest event; null without times.", nullable=True),
+        Column(
+            "as_of", "timestamp", "The moment of the request: the cut, or else the user's latest event; null without times.", nullable=True
+        ),
         Column("k", "int", "How many items to recommend.", check="k >= 1"),
     ),
     key=("horizon", "request_idx"),

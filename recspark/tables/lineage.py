@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from recspark.handover.arrays import Published
-    from recspark.handover.plan import Plan
 
 
 @dataclass(frozen=True)

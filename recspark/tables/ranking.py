@@ -11,7 +11,12 @@ RANKERS = Table(
         _HORIZON,
         Column("folder", "string", "The artefact, below the warehouse.", volatile=True),
         Column("digest", "string", "SHA-256 of the weights.", volatile=True),
-        Column("card", "string", "JSON: model, parameters, feature names, input versions, curves, metrics, parameter count, seconds.", volatile=True),
+        Column(
+            "card",
+            "string",
+            "JSON: model, parameters, feature names, input versions, curves, metrics, parameter count, seconds.",
+            volatile=True,
+        ),
     ),
     key=("horizon",),
     slices=("horizon",),

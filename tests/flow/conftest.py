@@ -54,7 +54,7 @@ def write_config(folder: Path, **sections: Any) -> Path:
     return path
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A folder with the tiny world's events and items."""
     world = checkerboard()
@@ -63,12 +63,14 @@ def tiny(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture()
+@pytest.fixture
 def run_river(spark) -> Callable[..., dict[str, Any]]:
     """Run the river in the suite's session; returns the summary."""
     from recspark.runtime import nightly
 
-    def run(config_file: Path, table: str | None = None, as_of: str | None = None, assignments: list[str] | None = None, **options: Any) -> dict[str, Any]:
+    def run(
+        config_file: Path, table: str | None = None, as_of: str | None = None, assignments: list[str] | None = None, **options: Any
+    ) -> dict[str, Any]:
         return nightly.run_river(
             table=table,
             config_file=config_file,

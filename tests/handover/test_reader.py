@@ -24,7 +24,7 @@ def columns(first: int, n: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.fixture()
+@pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     return plan_files(tmp_path, [columns(0, 20), columns(20, 7), columns(27, 40)])
 

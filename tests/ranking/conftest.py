@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-
 from recspark.handover.arrays import Published
 from recspark.handover.plan import Plan
 from recspark.ranking.batch import ItemTable, SlateBatch, to_batch
 from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -56,7 +56,7 @@ class World:
         return {**small, **changed}
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_world(tmp_path: Path) -> Callable[..., World]:
     def make(n_fit: int = 50, n_tune: int = 30, **changed: np.ndarray) -> World:
         fit = {**make_slates(n_fit, 1), **changed}
@@ -68,12 +68,12 @@ def make_world(tmp_path: Path) -> Callable[..., World]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def items(tmp_path: Path) -> ItemTable:
     return ItemTable(publish_items(tmp_path))
 
 
-@pytest.fixture()
+@pytest.fixture
 def batch(items: ItemTable) -> SlateBatch:
     """32 slates."""
     return to_batch(make_slates(32, 1), items)

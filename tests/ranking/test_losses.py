@@ -7,6 +7,7 @@ import torch
 
 from recspark.ranking.losses import binary_loss, slate_ndcg, softmax_loss, weighted_sum
 
+
 def tensors(logits, labels, mask):
     return torch.tensor(logits), torch.tensor(labels), torch.tensor(mask)
 

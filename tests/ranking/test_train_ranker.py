@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.slate_files import make_slates, plan_files
 
 from recspark.errors import HandoverError, TrainingError
 from recspark.handover.reader import read_rows
@@ -21,6 +20,7 @@ from recspark.ranking.evaluate import evaluate_slates
 from recspark.ranking.processes import Processes
 from recspark.ranking.score import load_ranker
 from recspark.ranking.train import train_ranker
+from tests.slate_files import make_slates, plan_files
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:

@@ -8,13 +8,13 @@ import pytest
 
 from recspark.errors import ConfigError, HandoverError, TrainingError
 from recspark.ranking.train import train_ranker
-from recspark.runtime.distribute import run_torch
+from recspark.runtime.distribute import refuse_dynamic_allocation, run_torch
 from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
-@pytest.fixture()
+@pytest.fixture
 def arguments(tmp_path: Path) -> dict:
     small = {"embedding_size": 4, "hidden": [8], "attention_hidden": 4, "epochs": 2, "global_batch_size": 16, "sources": SOURCES}
     return {
@@ -58,7 +58,9 @@ def test_our_errors_come_back_as_they_were_raised(spark, arguments):
 
 
 def test_a_process_that_dies_is_named_with_its_last_lines(spark, tmp_path):
-    with pytest.raises(TrainingError, match=r"training process 0 of 1 died; run again to resume from the checkpoint. The last lines(.|\n)*exitcode"):
+    with pytest.raises(
+        TrainingError, match=r"training process 0 of 1 died; run again to resume from the checkpoint. The last lines(.|\n)*exitcode"
+    ):
         run_torch(spark, os._exit, {"status": 3}, folder=str(tmp_path), n_processes=1)
 
 
@@ -74,10 +76,7 @@ def test_functions_that_processes_cannot_import_are_refused(spark, tmp_path):
         run_torch(spark, inner, {}, folder=str(tmp_path), n_processes=1)
 
 
-def test_dynamic_allocation_is_refused_before_spark_does(spark, tmp_path):
-    spark.conf.set("spark.dynamicAllocation.enabled", "true")
-    try:
-        with pytest.raises(ConfigError, match="barrier tasks, which dynamic allocation excludes: set spark.dynamicAllocation.enabled=false"):
-            run_torch(spark, os.getenv, {"key": "RANK"}, folder=str(tmp_path), n_processes=1, local=False)
-    finally:
-        spark.conf.unset("spark.dynamicAllocation.enabled")
+def test_dynamic_allocation_is_refused_before_spark_does():
+    refuse_dynamic_allocation("false")
+    with pytest.raises(ConfigError, match="barrier tasks, which dynamic allocation excludes: set spark.dynamicAllocation.enabled=false"):
+        refuse_dynamic_allocation("true")

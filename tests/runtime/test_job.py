@@ -40,8 +40,15 @@ def leak(interactions: LabelRows) -> DataFrame: ...
 
 def test_inputs_are_the_parameters_before_the_star():
     a, b = Job(build_a, writes=HISTORIES), Job(build_b, writes=POPULARITY)
-    assert [(one.parameter, one.table, one.optional) for one in a.inputs] == [("interactions", "interactions", False), ("requests", "requests", False)]
-    assert [(one.table, one.part, one.optional) for one in b.inputs] == [("histories", "fit", False), ("labels", None, True), ("requests", None, False)]
+    assert [(one.parameter, one.table, one.optional) for one in a.inputs] == [
+        ("interactions", "interactions", False),
+        ("requests", "requests", False),
+    ]
+    assert [(one.table, one.part, one.optional) for one in b.inputs] == [
+        ("histories", "fit", False),
+        ("labels", None, True),
+        ("requests", None, False),
+    ]
     assert tables_read(a) == ["interactions", "splits", "flagged_users", "requests"]
 
 

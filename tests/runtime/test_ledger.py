@@ -22,7 +22,10 @@ def test_the_newest_row_of_a_slice_is_its_state(spark, tmp_path: Path):
     ledger.commit([entry("a", "h1", "f1", 1), entry("a", "h2", "f1", 1)])
     ledger.commit([entry("a", "h1", "f2", 2)])
     again = Ledger(store, run_id="r2")
-    assert {key: (e.fingerprint, e.run_id, e.sequence) for key, e in again.entries.items()} == {("a", "h1"): ("f2", "r1", 2), ("a", "h2"): ("f1", "r1", 1)}
+    assert {key: (e.fingerprint, e.run_id, e.sequence) for key, e in again.entries.items()} == {
+        ("a", "h1"): ("f2", "r1", 2),
+        ("a", "h2"): ("f1", "r1", 1),
+    }
     assert again.versions == {"a": 2}
     assert again.is_done("a", "h1", "f2")
     assert not again.is_done("a", "h1", "f1")

@@ -13,14 +13,24 @@ from recspark.tables import Column, Table
 SLICED = Table(
     "sliced",
     "A table of two slices; it's for tests.",
-    (Column("horizon", "string", "The cut."), Column("n", "int", "A number that isn't negative.", check="n >= 0"), Column("t", "string", "Text.", nullable=True)),
+    (
+        Column("horizon", "string", "The cut."),
+        Column("n", "int", "A number that isn't negative.", check="n >= 0"),
+        Column("t", "string", "Text.", nullable=True),
+    ),
     key=("horizon", "n"),
     slices=("horizon",),
 )
-MERGED = Table("merged", "By key.", (Column("id", "string", "Id."), Column("v", "array<int>", "Values."), Column("run_id", "string", "Run.", volatile=True)), key=("id",), merge=True)
+MERGED = Table(
+    "merged",
+    "By key.",
+    (Column("id", "string", "Id."), Column("v", "array<int>", "Values."), Column("run_id", "string", "Run.", volatile=True)),
+    key=("id",),
+    merge=True,
+)
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(spark, tmp_path: Path) -> Store:
     return Store(spark, str(tmp_path / "warehouse"))
 
@@ -57,8 +67,12 @@ def test_a_row_that_breaks_a_check_or_a_not_null_is_named(spark, store):
 
 
 def test_a_merge_touches_only_rows_that_differ(spark, store):
-    first = store.write(frame(spark, [("x", [1], "r1"), ("y", [2], "r1"), ("z", [3], "r1")], MERGED), MERGED, replace=None, base=None, run_id="r1")
-    second = store.write(frame(spark, [("x", [1], "r2"), ("y", [9], "r2"), ("w", [4], "r2")], MERGED), MERGED, replace=None, base=first.version, run_id="r2")
+    first = store.write(
+        frame(spark, [("x", [1], "r1"), ("y", [2], "r1"), ("z", [3], "r1")], MERGED), MERGED, replace=None, base=None, run_id="r1"
+    )
+    second = store.write(
+        frame(spark, [("x", [1], "r2"), ("y", [9], "r2"), ("w", [4], "r2")], MERGED), MERGED, replace=None, base=first.version, run_id="r2"
+    )
     assert {row.id: (row.v, row.run_id) for row in store.read("merged", second.version).collect()} == {
         "x": ([1], "r1"),
         "y": ([9], "r2"),
