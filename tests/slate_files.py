@@ -55,7 +55,9 @@ def make_slates(n: int, seed: int) -> dict[str, np.ndarray]:
     """
     rng = np.random.default_rng(seed)
     taste = rng.integers(0, 2, n)
-    items = np.stack([rng.permutation(np.r_[2 * rng.choice(N_ITEMS // 2, 4, False), 2 * rng.choice(N_ITEMS // 2, 4, False) + 1]) for _ in range(n)])
+    items = np.stack(
+        [rng.permutation(np.r_[2 * rng.choice(N_ITEMS // 2, 4, False), 2 * rng.choice(N_ITEMS // 2, 4, False) + 1]) for _ in range(n)]
+    )
     history = 2 * rng.integers(0, N_ITEMS // 2, (n, N_HISTORY)) + taste[:, None]
     liked = items % 2 == taste[:, None]
     labels = np.zeros((n, N_SLOTS), np.float32)

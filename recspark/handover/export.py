@@ -149,4 +149,3 @@ def plan_table(spark: SparkSession, location: str, version: int, *, horizon: str
     filled = [footer for footer in footers if footer.num_rows]
     planned = [PlannedColumn(column.name, column.type, _list_length(column, filled, table)) for column in columns]
     return make_plan(table.name, version, horizon, planned, rows)
-

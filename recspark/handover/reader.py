@@ -30,7 +30,7 @@ REAL = "is_real"
 # Decoded pieces read ahead of the consumer.
 READ_AHEAD = 2
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "bigint": np.dtype(np.int64),
     "int": np.dtype(np.int32),
     "float": np.dtype(np.float32),

@@ -36,7 +36,10 @@ class ScoreWriter:
         """Slates: request_idx [B], items and scores [B x S] of which row i's first n_items[i] are candidates."""
         real = np.arange(items.shape[1]) < n_items[:, None]
         offsets = pa.array(np.concatenate([[0], np.cumsum(n_items)]).astype(np.int32))
-        lists = [pa.ListArray.from_arrays(offsets, pa.array(values[real], kind)) for values, kind in ((items, pa.int32()), (scores, pa.float32()))]
+        lists = [
+            pa.ListArray.from_arrays(offsets, pa.array(values[real], kind))
+            for values, kind in ((items, pa.int32()), (scores, pa.float32()))
+        ]
         self._held.append(pa.Table.from_arrays([pa.array(request_idx, pa.int64()), *lists], schema=SCHEMA))
         self._n_held += len(request_idx)
         if self._n_held >= self._rows_per_file:

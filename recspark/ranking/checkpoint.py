@@ -39,9 +39,15 @@ def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> dict[str, Any] 
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     found = state["identity"]
-    differ = [f"{key}: {found.get(key)!r} then, {identity.get(key)!r} now" for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
+    differ = [
+        f"{key}: {found.get(key)!r} then, {identity.get(key)!r} now"
+        for key in sorted({*found, *identity})
+        if found.get(key) != identity.get(key)
+    ]
     if differ:
-        raise TrainingError(f"the checkpoint in {folder} belongs to another training ({'; '.join(differ)}); delete the folder to begin anew")
+        raise TrainingError(
+            f"the checkpoint in {folder} belongs to another training ({'; '.join(differ)}); delete the folder to begin anew"
+        )
     return state
 
 

@@ -47,13 +47,15 @@ def fit_dimensions(plan: Plan, items: ItemTable, feature_names: Sequence[str], *
         n_codes = max(n_codes, int(batch["user_categories"].max()) + 1)
         n_types = max(n_types, int(batch["history_types"].max()) + 1)
     if not n_rows:
-        raise TrainingError(f"no slate of the sample of table {plan.table!r} at horizon {plan.horizon!r} holds a candidate; look at the sources")
+        raise TrainingError(
+            f"no slate of the sample of table {plan.table!r} at horizon {plan.horizon!r} holds a candidate; look at the sources"
+        )
     means = total / n_rows
     stds = np.sqrt(np.maximum(squares / n_rows - means**2, 0))
     return Dimensions(
         feature_names=tuple(feature_names),
-        feature_means=tuple(np.float32(means).tolist()),
-        feature_stds=tuple(np.float32(np.where(stds > SMALLEST_STD, stds, 1)).tolist()),
+        feature_means=tuple(means.astype(np.float32).tolist()),
+        feature_stds=tuple(np.where(stds > SMALLEST_STD, stds, 1).astype(np.float32).tolist()),
         n_slots=n_slots,
         n_items=items.n_items,
         n_item_codes=items.n_codes(),

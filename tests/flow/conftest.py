@@ -1,7 +1,8 @@
-"""A tiny world with a known answer, and a way to run the whole river on it."""
+"""A tiny world with a known answer, and ways to run the whole river on it."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from rich.console import Console
 
+from recspark.runtime.ledger import Ledger
+from recspark.runtime.store import Store
 from tests.worlds import checkerboard, write_events, write_items
 
 # Small enough for seconds, large enough that every table has rows.
 SMALL: dict[str, Any] = {
     "vectors_als": {"rank": 4, "max_iter": 5, "reg": 0.1},
-    "neighbours_item_cosine": {"n_neighbours": 8, "min_support": 1},
+    "neighbours_item_cosine": {"n_neighbours": 8, "min_support": 1, "n_blocks": 2},
     "source_candidates_als": {"n_candidates": 8},
     "source_candidates_item_cosine": {"n_candidates": 8},
     "source_candidates_popular": {"n_candidates": 8},
@@ -24,7 +27,7 @@ SMALL: dict[str, Any] = {
     "requests": {"k": 4},
     "metrics": {"ks": [4], "n_bootstrap": 20},
     "champion": {"k": 4},
-    "rankers": {"epochs": 2, "embedding_size": 4, "hidden": [8], "attention_hidden": 4, "k": 4},
+    "rankers": {"epochs": 2, "embedding_size": 4, "hidden": [8], "attention_hidden": 4, "k": 4, "global_batch_size": 8, "checkpoint_every": 1},
 }
 
 
@@ -54,32 +57,60 @@ def write_config(folder: Path, **sections: Any) -> Path:
     return path
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Path:
-    """A folder with the tiny world's events and items."""
+def write_world(folder: Path) -> Path:
+    """The tiny world's files and its configuration."""
     world = checkerboard()
-    write_events(world, tmp_path / "events" / "part-1.csv")
-    write_items(world, tmp_path / "items.csv")
-    return tmp_path
+    write_events(world, folder / "events" / "part-1.csv")
+    write_items(world, folder / "items.csv")
+    return write_config(folder)
 
 
-@pytest.fixture
-def run_river(spark) -> Callable[..., dict[str, Any]]:
+RunRiver = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def run_river(spark) -> RunRiver:
     """Run the river in the suite's session; returns the summary."""
     from recspark.runtime import nightly
 
-    def run(
-        config_file: Path, table: str | None = None, as_of: str | None = None, assignments: list[str] | None = None, **options: Any
-    ) -> dict[str, Any]:
+    def run(config_file: Path, table: str | None = None, as_of: str | None = None, assignments: list[str] | None = None) -> dict[str, Any]:
         return nightly.run_river(
             table=table,
             config_file=config_file,
             env="local",
             as_of=as_of,
             assignments=assignments or [],
-            dry_run=options.get("dry_run", False),
+            dry_run=False,
             report=None,
             console=Console(quiet=True),
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, run_river: RunRiver) -> tuple[Path, dict[str, Any]]:
+    """The tiny world with its river run once, undisturbed: its folder (not to be written to) and the summary."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run_river(write_world(folder))
+
+
+@pytest.fixture()
+def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A folder of one's own with the finished warehouse in it, and a configuration that points there."""
+    shutil.copytree(finished[0], tmp_path / "world")
+    config = yaml.safe_load((tmp_path / "world" / "config.yaml").read_text())
+    config["warehouse"] = str(tmp_path / "world" / "warehouse")
+    # The sources stay where they were: a copy would be a new delivery.
+    (tmp_path / "world" / "config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path / "world"
+
+
+def forget(spark: Any, warehouse: Path, jobs: set[str]) -> None:
+    """Make the ledger forget that these jobs were done: what remains to do after a run that was stopped before them."""
+    names = ", ".join(f"'{job}'" for job in sorted(jobs))
+    spark.sql(f"DELETE FROM delta.`{warehouse / 'runs'}` WHERE job IN ({names})")
+
+
+def committed(spark: Any, warehouse: Path) -> Ledger:
+    return Ledger(Store(spark, str(warehouse)), run_id="looks")

@@ -56,7 +56,11 @@ def test_only_live_files_of_the_pinned_version_and_horizon(spark, location):
 
 def test_the_plan_says_columns_lengths_and_rows(spark, location):
     plan = plan_table(spark, f"file://{location}", 2, horizon="fit", table=TABLE)
-    assert [(c.name, c.type, c.length) for c in plan.columns] == [("request_idx", "bigint", 0), ("items", "array<int>", 2), ("weight", "float", 0)]
+    assert [(c.name, c.type, c.length) for c in plan.columns] == [
+        ("request_idx", "bigint", 0),
+        ("items", "array<int>", 2),
+        ("weight", "float", 0),
+    ]
     assert (plan.table, plan.version, plan.horizon, plan.n_rows) == ("examples", 2, "fit", 7)
 
 

@@ -27,7 +27,9 @@ KNOBS = {"embedding_size": 8, "hidden": [16], "attention_hidden": 8, "dropout": 
 def dimensions(**changed) -> Dimensions:
     sizes = {"n_slots": N_SLOTS, "n_items": N_ITEMS, "n_item_codes": 4, "n_item_numbers": 1}
     sizes |= {"n_user_codes": 2, "n_user_numbers": 1, "n_event_types": 2}
-    return Dimensions(**{"feature_names": NAMES, "feature_means": (0.0,) * N_EXPANDED, "feature_stds": (1.0,) * N_EXPANDED, **sizes, **changed})
+    return Dimensions(
+        **{"feature_names": NAMES, "feature_means": (0.0,) * N_EXPANDED, "feature_stds": (1.0,) * N_EXPANDED, **sizes, **changed}
+    )
 
 
 def build(name: str, seed: int = 0, **changed):

@@ -34,7 +34,9 @@ def assert_equal_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) ->
 
 def test_it_learns_what_no_source_sees(make_world):
     world = make_world(n_fit=600, n_tune=200)
-    card = train_ranker(**world.arguments(epochs=8, patience=8, global_batch_size=32, learning_rate=1e-2, dropout=0.1, item_dropout=0.2, k=4))
+    card = train_ranker(
+        **world.arguments(epochs=8, patience=8, global_batch_size=32, learning_rate=1e-2, dropout=0.1, item_dropout=0.2, k=4)
+    )
     # The sources' order is random: 4 of 8 places count, each 1/8. (1 + 1/log2(3) + 1/2 + 1/log2(5)) / 8 = 0.32.
     assert card["untrained_metrics"]["tune_ndcg_at_4"] == pytest.approx(0.32, abs=0.06)
     # The four of the liked parity first, in random order: twice that.
@@ -47,7 +49,9 @@ def test_the_card_tells_what_was_trained(make_world):
     assert card == json.loads((world.folder / "work" / CARD).read_text())
     assert card["inputs"]["examples"] == {"table": "examples", "version": 3, "horizon": "fit", "n_rows": 50, "digest": world.fit.digest()}
     assert [row["epoch"] for row in card["curve"]] == [0, 1, 2]
-    assert card["n_parameters"] == sum(t.numel() for name, t in weights(str(world.folder / "work")).items() if name not in ("means", "stds"))
+    assert card["n_parameters"] == sum(
+        t.numel() for name, t in weights(str(world.folder / "work")).items() if name not in ("means", "stds")
+    )
     assert card["feature_names"][0] == "als_found"
     state = json.loads((world.folder / "work" / "progress.json").read_text())
     assert (state["epoch"], state["step"], state["n_steps"], state["remaining_seconds"]) == (2, 4, 4, 0)
@@ -59,7 +63,7 @@ def test_a_finished_training_is_not_repeated(make_world):
     assert train_ranker(**world.arguments()) == card
 
 
-class Interrupted(Exception):
+class StopError(Exception):
     pass
 
 
@@ -77,11 +81,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(make_world, 
         real(*arguments)
         saved.append(1)
         if len(saved) == n_saves:
-            raise Interrupted
+            raise StopError
 
     monkeypatch.setattr(trainer, "save_checkpoint", save_then_stop)
     arguments = world.arguments(**knobs, folder=str(world.folder / "twice"))
-    with pytest.raises(Interrupted):
+    with pytest.raises(StopError):
         train_ranker(**arguments)
     again = train_ranker(**arguments)
     assert_equal_bits(weights(str(world.folder / "twice")), weights(str(world.folder / "whole")))

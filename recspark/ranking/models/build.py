@@ -29,5 +29,6 @@ def build_model(description: Mapping[str, Any]) -> nn.Module:
     if description["name"] not in MODELS:
         raise TrainingError(f"there is no ranker {description['name']!r}; there are: {', '.join(MODELS)}")
     data = description["dimensions"]
-    dimensions = Dimensions(**{key: tuple(value) if isinstance(value, list | tuple) else value for key, value in data.items()})
+    plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list | tuple) else value for key, value in data.items()}
+    dimensions = Dimensions(**plain)
     return MODELS[description["name"]](dimensions, **description["knobs"])
