@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recspark.columns import ITEM, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
+from recspark.columns import FIT, ITEM, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
 from recspark.features.attributes import number_of, tokens_of, with_attributes
 from recspark.features.spec import CategoricalSpec, NumericSpec, first_bucket_codes
+from recspark.tables.lineage import At
 
 _FIGURES = ("median", "low", "high", "mean", "std", "min", "max")
 
@@ -96,7 +99,7 @@ def _encode(entities: DataFrame, stats: DataFrame, numeric: dict[str, NumericSpe
 def build_user_features(
     clean_users: DataFrame | None,
     user_index: DataFrame,
-    feature_stats: DataFrame,
+    feature_stats: Annotated[DataFrame, At(FIT)],
     *,
     numeric: dict[str, NumericSpec],
     categorical: dict[str, CategoricalSpec],
@@ -110,7 +113,7 @@ def build_user_features(
 def build_item_features(
     clean_items: DataFrame | None,
     item_index: DataFrame,
-    feature_stats: DataFrame,
+    feature_stats: Annotated[DataFrame, At(FIT)],
     *,
     numeric: dict[str, NumericSpec],
     categorical: dict[str, CategoricalSpec],
@@ -120,7 +123,8 @@ def build_item_features(
     `numbers`: for each numeric feature in the given order its scaled value, then 1 where it was missing. `categories`:
     for each categorical feature `max_values` slots, the codes of its values in the source's order, then 0; a feature
     without a value has unknown (1) in its first slot, a value out of vocabulary the code of unknown or of its bucket.
-    Without features of a kind the list is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
+    The statistics are those of `fit` at every horizon: a ranker learns codes and scales there, and must meet the same ones
+    when it serves. Without features of a kind the list is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
     """
     entities = with_attributes(item_index, clean_items, "item_id", "item_idx")
     encoded = _encode(entities, feature_stats.where(F.col("entity") == ITEM), numeric, categorical)

@@ -50,7 +50,7 @@ def run(
     """Run the river: everything that is not up to date, in order, ending with the published recommendations and a report."""
     from recspark.runtime.nightly import run_river
 
-    console = Console(stderr=as_json)
+    console = _console(as_json)
     summary = run_river(
         table=table,
         config_file=config,
@@ -77,7 +77,7 @@ def demo(
     from recspark.runtime.demo import write_movielens
     from recspark.runtime.nightly import run_river
 
-    console = Console(stderr=as_json)
+    console = _console(as_json)
     data = warehouse / "data"
     write_movielens(data)
     places = [f"warehouse={warehouse}", f"events.path={data / 'events.csv'}", f"items.path={data / 'items.csv'}"]
@@ -134,7 +134,7 @@ def show(
     """One user's history and live recommendations, with reasons."""
     from recspark.runtime.published import show_user
 
-    found = show_user(user, config_file=config, env=env, assignments=assignments or [], console=Console(stderr=as_json))
+    found = show_user(user, config_file=config, env=env, assignments=assignments or [], console=_console(as_json))
     if as_json:
         print(json.dumps(found, indent=1, default=str))
 
@@ -185,7 +185,7 @@ def run_job(name: str) -> None:
             assignments=assignments or [],
             dry_run=dry_run,
             report=None,
-            console=Console(stderr=as_json),
+            console=_console(as_json),
         )
         if as_json:
             print(json.dumps(summary, indent=1, default=str))
@@ -217,6 +217,11 @@ def _guarded(command: Callable[[], Any]) -> None:
             highlight=False,
         )
         sys.exit(INTERNAL_ERROR)
+
+
+def _console(as_json: bool) -> Console:
+    """Where people read: standard output, or standard error where that is taken by JSON."""
+    return Console(file=sys.stderr if as_json else sys.stdout)
 
 
 def _escaped(text: str) -> str:

@@ -53,8 +53,11 @@ class Settings(BaseModel):
         "earliest", description="What to keep of repeated events of one (user, item, type): plays and groceries repeat, ratings do not."
     )
     sources: list[str] = Field(min_length=1, description="Candidate sources, in the order of the slates' features.")
+    ranker: str = Field("default", description="The ranker's sections, conf/ranker/NAME.yaml.")
     now: datetime | None = Field(None, description="Recorded now; events after it are quarantined. Default: the start of the run.")
     spark: dict[str, str] = Field(default_factory=dict, description="Settings of the Spark session.")
+    parallel_jobs: int = Field(2, ge=1, description="Jobs that run at once: small data waits for planning and commits, not for cores.")
+    check_rows: bool = Field(False, description="Check keys, nulls and ranges of every table after each write: a further pass over it.")
     torch: Torch = Torch()
     limits: Limits = Limits()
 
@@ -94,28 +97,31 @@ def conf_folder() -> Path:
 
 
 def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """base.yaml, then env/ENV.yaml, then the user's file, then `a.b=c` assignments; interpolations resolved.
+    """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
     Raises:
         ConfigError: a file is missing or is not YAML, an assignment has no `=`, an interpolation names nothing.
     """
     folder = conf_folder()
-    layers = [
-        _read(folder / "base.yaml"),
-        _read(folder / "env" / f"{env}.yaml", choices=sorted(p.stem for p in (folder / "env").glob("*.yaml"))),
-    ]
+    layers = [_read(folder / "base.yaml"), _named(folder / "env", env)]
     if user_file is not None:
         layers.append(_read(Path(user_file)))
     for assignment in assignments:
         if "=" not in assignment:
             raise ConfigError(f"--set {assignment!r} is no assignment: write it as section.key=value, as in --set vectors_als.rank=128")
     try:
-        merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(list(assignments)))
+        told = OmegaConf.from_dotlist(list(assignments))
+        ranker = OmegaConf.merge(*layers, told).get("ranker", "default")
+        merged = OmegaConf.merge(*layers[:2], _named(folder / "ranker", str(ranker)), *layers[2:], told)
         resolved = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _named(folder: Path, name: str) -> DictConfig:
+    return _read(folder / f"{name}.yaml", choices=sorted(path.stem for path in folder.glob("*.yaml")))
 
 
 def _read(path: Path, choices: Sequence[str] | None = None) -> DictConfig:

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOBase
 from typing import Any
@@ -50,6 +50,12 @@ def _run_in_process(module: str, name: str, arguments: Mapping[str, Any], attemp
         write_whole(f"{attempt}/error-{process_rank}.json", json.dumps(said).encode())
         raise
     write_whole(f"{attempt}/result-{process_rank}.json", json.dumps(result).encode())
+
+
+def call_each(module: str, name: str, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """In each training process: one call after the other, so that several horizons cost one start."""
+    function = getattr(importlib.import_module(module), name)
+    return [function(**arguments) for arguments in calls]
 
 
 def _name_of(function: Callable[..., Any]) -> tuple[str, str]:

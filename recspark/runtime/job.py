@@ -182,13 +182,7 @@ def in_flow_order(jobs: Iterable[Job]) -> list[Job]:
         LineageError: a table (or slice) with two writers, a read without a writer, a cycle.
     """
     jobs = list(jobs)
-    writers: dict[str, list[Job]] = {}
-    for job in jobs:
-        others = writers.setdefault(job.writes.name, [])
-        if any(dict(other.slice) == dict(job.slice) or not other.slice or not job.slice for other in others):
-            raise LineageError(f"table {job.writes.name!r} (slice {dict(job.slice)}) is written by {others[0].name!r} and {job.name!r}")
-        others.append(job)
-    needs = {job.name: _needed_jobs(job, writers) for job in jobs}
+    needs = needed_jobs(jobs)
     order: list[Job] = []
     done: set[str] = set()
     while len(order) < len(jobs):
@@ -201,7 +195,23 @@ def in_flow_order(jobs: Iterable[Job]) -> list[Job]:
     return order
 
 
-def _needed_jobs(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:
+def needed_jobs(jobs: Iterable[Job]) -> dict[str, set[str]]:
+    """Job -> the jobs that write what it reads.
+
+    Raises:
+        LineageError: a table (or slice) with two writers, a read without a writer.
+    """
+    jobs = list(jobs)
+    writers: dict[str, list[Job]] = {}
+    for job in jobs:
+        others = writers.setdefault(job.writes.name, [])
+        if any(dict(other.slice) == dict(job.slice) or not other.slice or not job.slice for other in others):
+            raise LineageError(f"table {job.writes.name!r} (slice {dict(job.slice)}) is written by {others[0].name!r} and {job.name!r}")
+        others.append(job)
+    return {job.name: _needed_by(job, writers) for job in jobs}
+
+
+def _needed_by(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:
     needed: set[str] = set()
     optional = {one.table for one in job.inputs if one.optional}
     for read in tables_read(job):

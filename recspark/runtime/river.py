@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from recspark.columns import PARTS
 from recspark.errors import AccountingError, GateError, SourceError, StoreError
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
-from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order
+from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger
 from recspark.runtime.sources import explained_source_errors
 from recspark.runtime.store import Store
@@ -66,12 +67,12 @@ class River:
         progress: Progress,
         *,
         now: datetime,
-        run_torch: Callable[[Job, dict[str, Any], str], DataFrame],
-        check_every_row: bool = False,
+        run_torch: Callable[[Job, Sequence[Mapping[str, Any]], Sequence[str]], list[DataFrame]],
     ) -> None:
         self.config, self.store, self.ledger, self.inputs = config, store, ledger, inputs
         self.jobs = in_flow_order(jobs.values())
-        self._progress, self._now, self._run_torch, self._check_every_row = progress, now, run_torch, check_every_row
+        self._by_name = {job.name: job for job in self.jobs}
+        self._progress, self._now, self._run_torch = progress, now, run_torch
         self.outcome = Outcome()
 
     # ---- what is wanted
@@ -139,30 +140,51 @@ class River:
         Raises:
             GateError: a gate failed; the live recommendations stay as they were.
         """
-        for name, scopes in self.plan(targets).items():
-            job = next(job for job in self.jobs if job.name == name)
-            if name == RECOMMENDATIONS and not dry:
-                self._refuse_unless_gates_passed()
-            stale = [scope for scope in scopes if self.is_stale(job, scope)]
-            if not stale:
-                self.outcome.skipped.append(name)
-                self._progress.skip(name)
-                continue
-            self._progress.start(name, [scope.slice for scope in stale])
-            started = time.monotonic()
-            n_rows = None if dry else self._run(job, stale)
-            self.outcome.ran[name] = time.monotonic() - started
-            self._progress.done(name, n_rows, self.outcome.ran[name])
-            if name == INTAKE and not dry:
-                self._account(stale)
+        planned = self.plan(targets)
+        waiting = {name: needed & set(planned) for name, needed in needed_jobs(self.jobs).items() if name in planned}
+        running: dict[Future[None], str] = {}
+        with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
+            while waiting or running:
+                for name in [name for name, needed in waiting.items() if not needed][: self.config.settings.parallel_jobs - len(running)]:
+                    del waiting[name]
+                    running[pool.submit(self._bring_up_to_date, name, planned[name], dry)] = name
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    ended = running.pop(future)
+                    future.result()
+                    for needed in waiting.values():
+                        needed.discard(ended)
         return self.outcome
+
+    def _bring_up_to_date(self, name: str, scopes: list[Scope], dry: bool) -> None:
+        job = self._by_name[name]
+        if name == RECOMMENDATIONS and not dry:
+            self._refuse_unless_gates_passed()
+        stale = [scope for scope in scopes if self._is_due(job, scope, dry)]
+        if not stale:
+            self.outcome.skipped.append(name)
+            self._progress.skip(name)
+            return
+        self._progress.start(name, [scope.slice for scope in stale])
+        started = time.monotonic()
+        n_rows = None if dry else self._run(job, stale)
+        self.outcome.ran[name] = time.monotonic() - started
+        self._progress.done(name, n_rows, self.outcome.ran[name])
+        if name == INTAKE and not dry:
+            self._account(stale)
+
+    def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
+        """Stale; in a dry run also what waits for something that would run."""
+        if dry and any(self._by_name[needed].name in self.outcome.ran for needed in needed_jobs(self.jobs)[job.name] if needed in self._by_name):
+            return True
+        return self.is_stale(job, scope)
 
     def _run(self, job: Job, scopes: list[Scope]) -> int | None:
         started_at, started = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
-        frames = [self._frame(job, scope, fingerprints[scope.slice]) for scope in scopes]
-        with _source_errors(job):
+        frames = self._frames(job, scopes, fingerprints)
+        with _source_errors(job), self.store.writing(job.writes.name):
             written = self.store.write(
                 reduce(DataFrame.unionByName, frames),
                 job.writes,
@@ -170,37 +192,43 @@ class River:
                 base=self.ledger.versions.get(job.writes.name),
                 run_id=self.ledger.run_id,
             )
-        if self._check_every_row:
-            check_rows(self.store.read(job.writes.name, written.version), job.writes)
-        section = self.config.jobs[job.name].model_dump_json()
-        self.ledger.commit(
-            [
-                Entry(
-                    job=job.name,
-                    slice=scope.slice,
-                    fingerprint=fingerprints[scope.slice],
-                    outputs={job.writes.name: written.version},
-                    inputs=reads[scope.slice],
-                    parameters=section,
-                    n_rows=written.n_rows if len(scopes) == 1 else None,
-                    started_at=started_at,
-                    seconds=time.monotonic() - started,
-                    status="published" if job.writes.merge else "done",
-                    note={"now": self._now.isoformat(), **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {})},
-                )
-                for scope in scopes
-            ]
-        )
+            if self.config.settings.check_rows:
+                check_rows(self.store.read(job.writes.name, written.version), job.writes)
+            self.ledger.commit(
+                [
+                    Entry(
+                        job=job.name,
+                        slice=scope.slice,
+                        fingerprint=fingerprints[scope.slice],
+                        outputs={job.writes.name: written.version},
+                        inputs=reads[scope.slice],
+                        parameters=self.config.jobs[job.name].model_dump_json(),
+                        n_rows=written.n_rows if len(scopes) == 1 else None,
+                        started_at=started_at,
+                        seconds=time.monotonic() - started,
+                        status="published" if job.writes.merge else "done",
+                        note={"now": self._now.isoformat(), **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {})},
+                    )
+                    for scope in scopes
+                ]
+            )
         return written.n_rows
 
-    def _frame(self, job: Job, scope: Scope, fingerprint: str) -> DataFrame:
+    def _frames(self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str]) -> list[DataFrame]:
+        """What the job's function returns at each slice, stamped and held against the contract."""
+        folders = [f"{self.store.warehouse}/_work/{job.name}/{fingerprints[scope.slice]}" for scope in scopes]
+        calls = [self._arguments(job, scope, folder) for scope, folder in zip(scopes, folders, strict=True)]
+        frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
+        return [
+            conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
+            for frame, scope in zip(frames, scopes, strict=True)
+        ]
+
+    def _arguments(self, job: Job, scope: Scope, folder: str) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
-        folder = f"{self.store.warehouse}/_work/{job.name}/{fingerprint}"
         injected = {Horizon: scope.horizon, Clock: self._now, Folder: folder}
         values |= {name: injected[kind] for name, kind in job.injected.items()}
-        values |= self.config.parameters(job)
-        frame = self._run_torch(job, values, folder) if job.runner == "torch" else job.function(**values)
-        return conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
+        return values | self.config.parameters(job)
 
     def _stamped(self, frame: DataFrame, job: Job, scope: Scope) -> DataFrame:
         stamps = {"delivery": F.lit(scope.delivery).cast("int"), "run_id": F.lit(self.ledger.run_id)}

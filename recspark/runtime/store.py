@@ -11,7 +11,7 @@ import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,12 @@ class Store:
         self.warehouse = warehouse.rstrip("/")
         self.catalog = catalog
         self._created: set[str] = set()
-        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._locks: dict[str, threading.RLock] = defaultdict(threading.RLock)  # type: ignore[valid-type]
+
+    def writing(self, name: str) -> AbstractContextManager[Any]:
+        """For one job of this run to write the table and commit it: what the next builds on must include it."""
+        lock: AbstractContextManager[Any] = self._locks[name]
+        return lock
 
     def location(self, name: str) -> str:
         """The table as a person would open it: its path, or its name in the catalog."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -10,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from recspark.handover.plan import Plan
 from recspark.handover.scores import scored_files
 from recspark.runtime.config import Torch
-from recspark.runtime.distribute import run_torch
+from recspark.runtime.distribute import call_each, run_torch
 from recspark.runtime.job import Job
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.store import Store
@@ -23,22 +24,25 @@ class TorchRunner:
     def __init__(self, spark: SparkSession, store: Store, torch: Torch, progress: RiverProgress) -> None:
         self._spark, self._store, self._torch, self._progress = spark, store, torch, progress
 
-    def run(self, job: Job, values: dict[str, Any], folder: str) -> DataFrame:
-        """The rows for `job.writes`: the ranker's card, or the scores that the processes left in `folder`."""
-        results = run_torch(
+    def run(self, job: Job, calls: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[DataFrame]:
+        """For each call the rows for `job.writes`: the ranker's card, or the scores that the processes left in the call's folder."""
+        by_process = run_torch(
             self._spark,
-            job.function,
-            values,
-            folder=folder,
+            call_each,
+            {"module": job.function.__module__, "name": job.function.__qualname__, "calls": [dict(call) for call in calls]},
+            folder=folders[0],
             n_processes=self._torch.n_processes,
             local=self._torch.local,
             use_gpu=self._torch.use_gpu,
             on_line=self._progress.note,
         )
+        by_call = list(zip(*by_process, strict=True))
         if job.writes is RANKERS:
-            return self._ranker(results[0], folder)
-        plan = next(value for value in values.values() if isinstance(value, Plan))
-        return self._scores(job, scored_files(results, folder, plan))
+            return [self._ranker(results[0], folder) for results, folder in zip(by_call, folders, strict=True)]
+        plans = [next(value for value in call.values() if isinstance(value, Plan)) for call in calls]
+        return [
+            self._scores(job, scored_files(results, folder, plan)) for results, folder, plan in zip(by_call, folders, plans, strict=True)
+        ]
 
     def _ranker(self, card: dict[str, Any], folder: str) -> DataFrame:
         row = (folder, str(card["digest"]), json.dumps(card))

@@ -65,7 +65,7 @@ def test_label_and_hidden_rows_change_nothing_before_the_labels(spark, finished,
         reads_roles = any(isinstance(one.marker, Rows) and "hidden" not in one.marker.roles for one in job.inputs)
         if job.scope != "horizon" or not reads_roles or job.writes.name in tainted:
             continue
-        again = river._frame(job, scope, "x")
+        [again] = river._frames(job, [scope], {scope.slice: "x"})
         stored = inputs.table(job.writes.name).where(F.col("horizon") == horizon.name)
         for column, value in job.slice.items():
             stored = stored.where(F.col(column) == value)
@@ -81,5 +81,5 @@ def test_a_leak_would_be_seen(spark, finished):
     fit = inputs.parts["fit"]
     stored = inputs.table("popularity").where(F.col("horizon") == fit.name)
     later = inputs.parts["tune"]
-    again = river._frame(job, Scope("horizon", later.delivery, later), "x")
+    [again] = river._frames(job, [Scope("horizon", later.delivery, later)], {later.name: "x"})
     assert again.agg(F.sum("n_events")).first()[0] != stored.agg(F.sum("n_events")).first()[0]

@@ -84,3 +84,13 @@ def test_a_parameter_makes_only_what_depends_on_it_stale(copied, run_river):
 def test_one_table_can_be_brought_up_to_date_alone(spark, copied, run_river, table, needs):
     spark.sql(f"DELETE FROM delta.`{copied / 'warehouse' / 'runs'}` WHERE job = '{table}'")
     assert set(run_river(copied / "config.yaml", table=table)["ran"]) == needs
+
+
+def test_every_source_has_its_slice_at_every_horizon(spark, finished):
+    """The sources' jobs write one table, two at a time: neither may drop what the other wrote."""
+    rows = live(spark, finished[0], "source_candidates").groupBy("source", "horizon").count().collect()
+    assert {(row.source, row.horizon) for row in rows} == {
+        (source, horizon)
+        for source in ("als", "item_cosine", "popular")
+        for horizon in ("last_2/fit", "last_2/tune", "last_2/test", "serve")
+    }
