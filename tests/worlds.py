@@ -25,7 +25,7 @@ class World:
 
 
 def checkerboard(
-    n_users: int = 40, n_items: int = 24, n_events: int = 12, *, seed: int = 7, n_tastes: int = 2, noise: float = 0.05
+    n_users: int = 40, n_items: int = 40, n_events: int = 12, *, seed: int = 7, n_tastes: int = 2, noise: float = 0.05
 ) -> World:
     """Users of taste t choose items of taste t (number modulo `n_tastes`), each item once, but for a share of `noise`.
 

@@ -31,7 +31,12 @@ def compare_warehouses(one: Store, other: Store) -> dict[str, str]:
 
 def _difference(one: DataFrame, other: DataFrame, table: Table) -> str:
     columns = [column.name for column in table.columns if not column.volatile]
-    left, right = (_rounded(frame.select(*columns)) for frame in (one, other))
+    return difference(one.select(*columns), other.select(*columns))
+
+
+def difference(one: DataFrame, other: DataFrame) -> str:
+    """What differs between two frames of the same columns, whatever the order of their rows; empty when nothing does."""
+    left, right = _rounded(one), _rounded(other)
     missing, extra = left.exceptAll(right), right.exceptAll(left)
     n_missing, n_extra = missing.count(), extra.count()
     if not n_missing and not n_extra:

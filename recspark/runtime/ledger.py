@@ -113,13 +113,16 @@ class Ledger:
                 for e in stamped
             ]
             frame = self._store.spark.createDataFrame(rows, RUNS.ddl())
-            self._store.append_once(frame, RUNS, application=APPLICATION, number=number)
-            winner = self._store.read(RUNS.name).where(F.col("sequence") == number).select("run_id").first()
-            if winner is None or winner.run_id != self.run_id:
-                other = winner.run_id if winner else "another run"
-                raise ConcurrentRunError(
-                    f"run {other} committed to {self._store.warehouse} while run {self.run_id} was at work: this run stops and "
-                    "what it had not committed is discarded; start it again when the other has ended"
-                )
+            if not self._store.append_once(frame, RUNS, application=APPLICATION, number=number, run_id=self.run_id):
+                self._refuse_unless_ours(number)
             for entry in stamped:
                 self._remember(entry)
+
+    def _refuse_unless_ours(self, number: int) -> None:
+        winner = self._store.read(RUNS.name).where(F.col("sequence") == number).select("run_id").first()
+        if winner is None or winner.run_id != self.run_id:
+            other = winner.run_id if winner else "another run"
+            raise ConcurrentRunError(
+                f"run {other} committed to {self._store.warehouse} while run {self.run_id} was at work: this run stops and "
+                "what it had not committed is discarded; start it again when the other has ended"
+            )

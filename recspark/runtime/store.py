@@ -18,7 +18,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 import recspark.errors
 from recspark.errors import ConcurrentRunError, ContractError, RecsparkError, StoreError
@@ -71,9 +71,13 @@ class Store:
 
     def head(self, name: str) -> int | None:
         """The table's latest version, committed by a run or not; None where there is no table."""
-        if not self.exists(name):
-            return None
-        return int(self._delta(name).history(1).select("version").collect()[0].version)
+        return self._head(name) if self.exists(name) else None
+
+    def _head(self, name: str) -> int:
+        return int(self._last_commit(name).version)
+
+    def _last_commit(self, name: str) -> Row:
+        return self._delta(name).history(1).select("version", "userMetadata", "operationMetrics").collect()[0]
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at `version`.
@@ -87,11 +91,14 @@ class Store:
         with _in_words(f"table {name!r} at version {version} cannot be read from {self.location(name)}"):
             return reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
 
-    def create(self, table: Table) -> None:
-        """Create the table with its comments, NOT NULLs and CHECKs unless it is there."""
+    def create(self, table: Table) -> bool:
+        """Create the table with its comments, NOT NULLs and CHECKs unless it is there; whether it was made now."""
         with self._locks[table.name]:
             if table.name in self._created:
-                return
+                return False
+            if self.exists(table.name):
+                self._created.add(table.name)
+                return False
             columns = ", ".join(_column_sql(table, c.name) for c in table.columns)
             checks = {f"delta.constraints.{c.name}_valid": c.check for c in table.columns if c.check}
             properties = {**checks, "delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
@@ -99,10 +106,11 @@ class Store:
             partitioning = f"PARTITIONED BY ({', '.join(table.partitioning)})" if table.partitioning else ""
             with _in_words(f"table {table.name!r} cannot be created at {self.location(table.name)}"):
                 self.spark.sql(
-                    f"CREATE TABLE IF NOT EXISTS {self._sql_name(table.name)} ({columns}) USING delta {partitioning} "
+                    f"CREATE TABLE {self._sql_name(table.name)} ({columns}) USING delta {partitioning} "
                     f"TBLPROPERTIES ({listed}) COMMENT '{_quoted(table.doc)}'"
                 )
             self._created.add(table.name)
+            return True
 
     def write(self, frame: DataFrame, table: Table, *, replace: str | None, base: int | None, run_id: str) -> Written:
         """Replace the rows where `replace` holds (None: all rows) by `frame`, in one commit on top of version `base`.
@@ -113,15 +121,15 @@ class Store:
             ConcurrentRunError: another run keeps writing the same table.
             ContractError: a row breaks a CHECK or a NOT NULL of the table.
         """
-        self.create(table)
+        is_new = self.create(table)
         with self._locks[table.name], _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
-            for _ in range(ATTEMPTS):
-                head = self._on_base(table, base)
+            for attempt in range(ATTEMPTS):
+                head = 0 if is_new and attempt == 0 else self._on_base(table, base)
                 if table.merge:
                     self._merge(frame, table, run_id)
                 else:
                     self._replace(frame, table, replace, run_id)
-                last = self._delta(table.name).history(1).select("version", "userMetadata", "operationMetrics").collect()[0]
+                last = self._last_commit(table.name)
                 if last.version == head:  # nothing to change: Delta commits nothing
                     return Written(head, 0)
                 if last.userMetadata == run_id and last.version == head + 1:
@@ -171,18 +179,20 @@ class Store:
         finally:
             self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
 
-    def append_once(self, frame: DataFrame, table: Table, *, application: str, number: int) -> None:
+    def append_once(self, frame: DataFrame, table: Table, *, application: str, number: int, run_id: str) -> bool:
         """Append `frame` as commit `number` of `application`; a second append of the same number writes nothing.
 
-        That is a compare-and-set: whoever finds its rows under `number` afterwards has won.
+        That is a compare-and-set: whether `run_id` is the one who wrote `number`, as far as the last commit says.
         """
         self.create(table)
         writer = frame.coalesce(1).write.format("delta").mode("append").option("txnAppId", application).option("txnVersion", str(number))
+        writer = writer.option("userMetadata", f"{run_id} {number}")
         with _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
             if self.catalog:
                 writer.saveAsTable(self.location(table.name))
             else:
                 writer.save(self.location(table.name))
+            return bool(self._last_commit(table.name).userMetadata == f"{run_id} {number}")
 
     def restore(self, name: str, version: int) -> int:
         """Make `version` the table's state again; return the new head."""

@@ -17,6 +17,7 @@ from tests.worlds import checkerboard, write_events, write_items
 
 # Small enough for seconds, large enough that every table has rows.
 SMALL: dict[str, Any] = {
+    "torch": {"n_processes": 2},
     "vectors_als": {"rank": 4, "max_iter": 5, "reg": 0.1},
     "neighbours_item_cosine": {"n_neighbours": 8, "min_support": 1, "n_blocks": 2},
     "source_candidates_als": {"n_candidates": 8},
@@ -27,7 +28,15 @@ SMALL: dict[str, Any] = {
     "requests": {"k": 4},
     "metrics": {"ks": [4], "n_bootstrap": 20},
     "champion": {"k": 4},
-    "rankers": {"epochs": 2, "embedding_size": 4, "hidden": [8], "attention_hidden": 4, "k": 4, "global_batch_size": 8, "checkpoint_every": 1},
+    "rankers": {
+        "epochs": 2,
+        "embedding_size": 4,
+        "hidden": [8],
+        "attention_hidden": 4,
+        "k": 4,
+        "global_batch_size": 8,
+        "checkpoint_every": 1,
+    },
 }
 
 

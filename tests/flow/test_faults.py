@@ -31,7 +31,17 @@ BELOW_INTERACTIONS = {
 
 def start(folder: Path, table: str) -> subprocess.Popen[bytes]:
     """`recspark run TABLE` as a process group of its own, so that a kill takes Spark's JVM along."""
-    command = [sys.executable, "-m", "recspark.runtime.cli", "run", table, "--config", str(folder / "config.yaml"), "--set", "spark.spark.driver.memory=1g"]
+    command = [
+        sys.executable,
+        "-m",
+        "recspark.runtime.cli",
+        "run",
+        table,
+        "--config",
+        str(folder / "config.yaml"),
+        "--set",
+        "spark.spark.driver.memory=1g",
+    ]
     log = (folder / "killed.log").open("wb")
     return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -115,7 +125,10 @@ def test_two_processes_at_once_end_with_one_winner_and_whole_tables(spark, finis
     codes = sorted([one.wait(timeout=PATIENCE), two.wait(timeout=PATIENCE)])
     assert codes in ([0, 0], [0, 1])  # both only where one had ended before the other looked
     again = subprocess.run(
-        [sys.executable, "-m", "recspark.runtime.cli", "run", "--config", str(copied / "config.yaml")], cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-m", "recspark.runtime.cli", "run", "--config", str(copied / "config.yaml")],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     assert again.returncode == 0, again.stderr.decode()[-2000:]
     assert differences(spark, finished[0], copied) == {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from chispa import assert_df_equality
 from pyspark.sql import functions as F
 from rich.console import Console
 
 from recspark.interactions.roles import keep_rows
+from recspark.runtime.compare import difference
 from recspark.runtime.config import check, load_layers
 from recspark.runtime.deliveries import Intake
 from recspark.runtime.inputs import Inputs, Scope
@@ -69,7 +69,7 @@ def test_label_and_hidden_rows_change_nothing_before_the_labels(spark, finished,
         stored = inputs.table(job.writes.name).where(F.col("horizon") == horizon.name)
         for column, value in job.slice.items():
             stored = stored.where(F.col(column) == value)
-        assert_df_equality(again, stored.select(*again.columns), ignore_row_order=True, ignore_nullable=True, are_nans_equal=True, precision=1e-5)
+        assert difference(again, stored.select(*again.columns)) == "", job.name
         compared.append(job.name)
     assert {"histories", "popularity", "requests", "seen", "vectors_als", "neighbours_item_cosine", "feature_stats_item"} <= set(compared)
 

@@ -52,7 +52,9 @@ def test_every_row_of_every_table_obeys_its_contract(spark, finished):
     store = Store(spark, str(finished[0] / "warehouse"))
     written = [table for table in TABLES if table.name in ledger.versions]
     assert len(written) >= 32
-    assert {table.name: problems for table in written if (problems := row_problems(store.read(table.name, ledger.versions[table.name]), table))} == {}
+    assert {
+        table.name: problems for table in written if (problems := row_problems(store.read(table.name, ledger.versions[table.name]), table))
+    } == {}
 
 
 def test_the_summary_holds_what_a_person_wants_to_see(finished):

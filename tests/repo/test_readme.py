@@ -50,7 +50,9 @@ def test_a_wrong_command_or_option_is_seen():
 
 
 def test_every_script_and_file_that_is_named_exists():
-    named = set(re.findall(r"`((?:scripts|conf|recspark|jobs|tests)/[\w./]*\w)`", README)) | set(re.findall(r"^    (scripts/\w+)", README, flags=re.M))
+    named = set(re.findall(r"`((?:scripts|conf|recspark|jobs|tests)/[\w./]*\w)`", README)) | set(
+        re.findall(r"^    (scripts/\w+)", README, flags=re.M)
+    )
     assert len(named) > 12
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
