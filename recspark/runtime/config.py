@@ -111,7 +111,7 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
             raise ConfigError(f"--set {assignment!r} is no assignment: write it as section.key=value, as in --set vectors_als.rank=128")
     try:
         told = OmegaConf.from_dotlist(list(assignments))
-        ranker = OmegaConf.merge(*layers, told).get("ranker", "default")
+        ranker = OmegaConf.select(OmegaConf.merge(*layers, told), "ranker")
         merged = OmegaConf.merge(*layers[:2], _named(folder / "ranker", str(ranker)), *layers[2:], told)
         resolved = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:

@@ -104,7 +104,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, run_river: RunRiver) -> t
     return folder, run_river(write_world(folder))
 
 
-@pytest.fixture()
+@pytest.fixture
 def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     """A folder of one's own with the finished warehouse in it, and a configuration that points there."""
     shutil.copytree(finished[0], tmp_path / "world")

@@ -26,7 +26,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheel.rename(folder / "recspark.zip")
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_the_cluster_and_local_mode_make_the_same_tables(spark, finished, package, tmp_path):
     folder, _ = finished
     settings = [f"warehouse={tmp_path / 'warehouse'}", *SMALL]

@@ -70,7 +70,7 @@ def differences(spark, one: Path, other: Path) -> dict[str, str]:
     return compare_warehouses(Store(spark, str(one / "warehouse")), Store(spark, str(other / "warehouse")))
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "work"),
     [
@@ -92,7 +92,7 @@ def test_a_killed_run_leaves_no_trace_once_it_was_run_again(spark, finished, cop
     assert differences(spark, finished[0], copied) == {}
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_a_run_killed_while_interactions_are_written_keeps_every_index(spark, finished, copied, run_river):
     delivered = {"landed_events", "clean_events", "quarantine", "intake", "user_index", "item_index", "interactions", "deliveries"}
     forget(spark, copied / "warehouse", delivered - {"landed_events", "clean_events", "deliveries"})
@@ -118,7 +118,7 @@ def test_of_two_runs_at_once_the_second_to_commit_says_so_and_mixes_nothing(spar
     assert differences(spark, finished[0], copied) == {}
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_two_processes_at_once_end_with_one_winner_and_whole_tables(spark, finished, copied):
     forget(spark, copied / "warehouse", {"popularity", "similar_items"})
     one, two = start(copied, "similar_items"), start(copied, "popularity")

@@ -24,7 +24,7 @@ def deliver(folder: Path, night: int) -> None:
         write_items(world, folder / "items.csv")
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 def test_three_nights(spark, tmp_path, run_river):
     config = write_config(
         tmp_path,

@@ -22,7 +22,7 @@ def test_what_is_recommended_is_of_the_users_taste(spark, finished):
     """Users of even number like items of even number: at least nine in ten recommendations must say so (chance: one in two)."""
     rows = live(spark, finished[0], "recommendations").select("user_id", F.explode("items").alias("one")).collect()
     parity = [int(row.user_id[1:]) % 2 == int(row.one.item_id[1:]) % 2 for row in rows]
-    own_left = {user: 20 for user in range(40)}
+    own_left = dict.fromkeys(range(40), 20)
     for row in live(spark, finished[0], "clean_events").collect():
         user, item = int(row.user_id[1:]), int(row.item_id[1:])
         own_left[user] -= user % 2 == item % 2
