@@ -70,8 +70,8 @@ def best_models(metric: str, models: Mapping[str, Mapping[str, Mapping[str, Any]
 
 
 def n_measured(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> int:
-    """How many requests the figures average over, at most."""
-    return max((row["n"] for one in models.values() for row in one.values()), default=0)
+    """How many requests the lists' figures average over."""
+    return max((one["ndcg"]["n"] for one in models.values() if "ndcg" in one), default=0)
 
 
 def label(metric: str, k: int) -> str:
@@ -85,9 +85,11 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     _print_metrics(summary, console)
     _print_decision(summary, console)
     _print_users(summary, console)
-    slowest = sorted((run for run in summary["runs"] if run["seconds"]), key=lambda run: -run["seconds"])[:N_JOBS]
+    # Horizons that were computed together share one time.
+    seconds = {run["job"]: run["seconds"] for run in summary["runs"] if run["seconds"]}
+    slowest = sorted(seconds, key=lambda job: -seconds[job])[:N_JOBS]
     if slowest:
-        spent = ", ".join(f"{run['job']} {run['seconds']:.1f} s" for run in slowest)
+        spent = ", ".join(f"{job} {seconds[job]:.1f} s" for job in slowest)
         console.print(f"[bold]Time[/]  {summary['seconds']:.1f} s in all; longest: {escape(spent)}", highlight=False)
 
 

@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 
 from recspark.columns import PARTS
 from recspark.errors import AccountingError, GateError, SourceError, StoreError
+from recspark.interactions.land import count_rows
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
@@ -35,6 +36,7 @@ from recspark.tables.lineage import Clock, Folder, Source
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
 INTAKE = "intake"
+CATALOGUES = ("clean_items", "clean_users")
 
 
 class Progress(Protocol):
@@ -158,6 +160,8 @@ class River:
 
     def _bring_up_to_date(self, name: str, scopes: list[Scope], dry: bool) -> None:
         job = self._by_name[name]
+        if name in self.outcome.ran:
+            return  # with the delivery, just before
         if name == RECOMMENDATIONS and not dry:
             self._refuse_unless_gates_passed()
         stale = [scope for scope in scopes if self._is_due(job, scope, dry)]
@@ -172,6 +176,8 @@ class River:
         self._progress.done(name, n_rows, self.outcome.ran[name])
         if name == INTAKE and not dry:
             self._account(stale)
+        if name in CATALOGUES and not dry:
+            self._account_catalogue(job, stale[0])
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""
@@ -267,6 +273,16 @@ class River:
             self._progress.note(
                 f"delivery {scope.delivery}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.quarantined:,} quarantined + "
                 f"{row.duplicates:,} duplicates"
+            )
+
+    def _account_catalogue(self, job: Job, scope: Scope) -> None:
+        """Items and users have no quarantine: say what was left out, and why."""
+        source = next(one.marker.name for one in job.inputs if isinstance(one.marker, Source))
+        row = count_rows(self.inputs.intake.read(source, scope.delivery), mapping=getattr(self.config.settings, source)).collect()[0]
+        if row.refused or row.repeated:
+            self._progress.note(
+                f"{source}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.refused:,} damaged or without an id + "
+                f"{row.repeated:,} of an id that stands again further on"
             )
 
     def _refuse_unless_gates_passed(self) -> None:

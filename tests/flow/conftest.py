@@ -116,9 +116,12 @@ def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 
 
 def forget(spark: Any, warehouse: Path, jobs: set[str]) -> None:
-    """Make the ledger forget that these jobs were done: what remains to do after a run that was stopped before them."""
+    """Make the ledger forget that these jobs were done: what remains to do after a run that was stopped before them.
+
+    The rows stay under another name: commit numbers are never given twice.
+    """
     names = ", ".join(f"'{job}'" for job in sorted(jobs))
-    spark.sql(f"DELETE FROM delta.`{warehouse / 'runs'}` WHERE job IN ({names})")
+    spark.sql(f"UPDATE delta.`{warehouse / 'runs'}` SET job = concat('forgotten_', job) WHERE job IN ({names})")
 
 
 def committed(spark: Any, warehouse: Path) -> Ledger:

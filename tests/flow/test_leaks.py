@@ -63,7 +63,8 @@ def test_label_and_hidden_rows_change_nothing_before_the_labels(spark, finished,
     compared = []
     for job in river.jobs:
         reads_roles = any(isinstance(one.marker, Rows) and "hidden" not in one.marker.roles for one in job.inputs)
-        if job.scope != "horizon" or not reads_roles or job.writes.name in tainted:
+        stored_here = inputs.ledger.entry(job.name, horizon.name) is not None
+        if job.scope != "horizon" or not reads_roles or job.writes.name in tainted or not stored_here:
             continue
         [again] = river._frames(job, [scope], {scope.slice: "x"})
         stored = inputs.table(job.writes.name).where(F.col("horizon") == horizon.name)
@@ -71,7 +72,8 @@ def test_label_and_hidden_rows_change_nothing_before_the_labels(spark, finished,
             stored = stored.where(F.col(column) == value)
         assert difference(again, stored.select(*again.columns)) == "", job.name
         compared.append(job.name)
-    assert {"histories", "popularity", "requests", "seen", "vectors_als", "neighbours_item_cosine", "feature_stats_item"} <= set(compared)
+    assert {"histories", "popularity", "requests", "seen", "vectors_als", "neighbours_item_cosine"} <= set(compared)
+    assert ("feature_stats_item" in compared) == (part == "fit")  # fitted once, for every horizon
 
 
 def test_a_leak_would_be_seen(spark, finished):

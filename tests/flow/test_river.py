@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from recspark.runtime.store import Store
 from recspark.tables import TABLES
 from recspark.tables.contract import row_problems
-from tests.flow.conftest import committed
+from tests.flow.conftest import committed, forget
 
 
 def live(spark, folder: Path, name: str):
@@ -84,7 +84,7 @@ def test_a_parameter_makes_only_what_depends_on_it_stale(copied, run_river):
 
 @pytest.mark.parametrize(("table", "needs"), [("popularity", {"popularity"}), ("seen", {"seen"})])
 def test_one_table_can_be_brought_up_to_date_alone(spark, copied, run_river, table, needs):
-    spark.sql(f"DELETE FROM delta.`{copied / 'warehouse' / 'runs'}` WHERE job = '{table}'")
+    forget(spark, copied / "warehouse", {table})
     assert set(run_river(copied / "config.yaml", table=table)["ran"]) == needs
 
 
