@@ -34,6 +34,11 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def _environment(**variables: str) -> dict[str, str]:
+    """This process's variables, but for the quiet logging of local sessions: whether a daemon is up is read from its log."""
+    return {**{name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}, "SPARK_LOCAL_IP": "127.0.0.1", **variables}
+
+
 def _spawn(arguments: Sequence[str], log: Path, environment: dict[str, str], until: str) -> subprocess.Popen[bytes]:
     """Start a Spark daemon and wait until its log says that it is up."""
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
@@ -52,13 +57,7 @@ def _spawn(arguments: Sequence[str], log: Path, environment: dict[str, str], unt
 def standalone_cluster(folder: Path, n_workers: int = 2, memory: str = "1g") -> Iterator[str]:
     """A master and `n_workers` workers of one core each, as processes of this machine; yields the master's URL."""
     folder.mkdir(parents=True, exist_ok=True)
-    environment = {
-        **os.environ,
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_WORKER_DIR": str(folder / "work"),
-        "SPARK_DAEMON_MEMORY": "256m",
-    }
+    environment = _environment(PYSPARK_PYTHON=sys.executable, SPARK_WORKER_DIR=str(folder / "work"), SPARK_DAEMON_MEMORY="256m")
     port = _free_port()
     url = f"spark://127.0.0.1:{port}"
     master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
@@ -87,13 +86,7 @@ def submit(master: str, package: Path, script: str, arguments: Sequence[str], *,
     """
     with tempfile.TemporaryDirectory() as place:
         shutil.unpack_archive(package, place, "zip")
-        environment = {
-            **os.environ,
-            "PYSPARK_PYTHON": sys.executable,
-            "PYSPARK_DRIVER_PYTHON": sys.executable,
-            "SPARK_LOCAL_IP": "127.0.0.1",
-        }
-        environment["PYTHONPATH"] = place
+        environment = _environment(PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable, PYTHONPATH=place)
         command = [
             str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
             *("--master", master, "--driver-memory", "1g", "--executor-memory", memory, "--executor-cores", "1"),
