@@ -15,7 +15,6 @@ from recspark.runtime.ledger import Ledger
 from recspark.runtime.store import Store
 from tests.worlds import checkerboard, write_events, write_items
 
-# Small enough for seconds, large enough that every table has rows.
 SMALL: dict[str, Any] = {
     "torch": {"n_processes": 2},
     "vectors_als": {"rank": 4, "max_iter": 5, "reg": 0.1},
@@ -118,10 +117,12 @@ def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
 def forget(spark: Any, warehouse: Path, jobs: set[str]) -> None:
     """Make the ledger forget that these jobs were done: what remains to do after a run that was stopped before them.
 
-    The rows stay under another name: commit numbers are never given twice.
+    The rows stay under another name, and name no version: commit numbers are never given twice, and what the jobs wrote
+    is no state of the warehouse any more.
     """
     names = ", ".join(f"'{job}'" for job in sorted(jobs))
-    spark.sql(f"UPDATE delta.`{warehouse / 'runs'}` SET job = concat('forgotten_', job) WHERE job IN ({names})")
+    forgotten = "job = concat('forgotten_', job), outputs = CAST(map() AS MAP<STRING, BIGINT>)"
+    spark.sql(f"UPDATE delta.`{warehouse / 'runs'}` SET {forgotten} WHERE job IN ({names})")
 
 
 def committed(spark: Any, warehouse: Path) -> Ledger:
