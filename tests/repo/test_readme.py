@@ -54,7 +54,7 @@ def test_every_script_and_file_that_is_named_exists():
         re.findall(r"^    (scripts/\w+)", README, flags=re.M)
     )
     assert len(named) > 12
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
 def test_every_room_is_on_the_map():
