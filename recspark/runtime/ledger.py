@@ -108,7 +108,7 @@ class Ledger:
                     e.started_at,
                     e.seconds,
                     e.status,
-                    json.dumps(e.note, sort_keys=True),
+                    json.dumps(e.note, sort_keys=True, default=str),
                 )
                 for e in stamped
             ]

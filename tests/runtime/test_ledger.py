@@ -13,7 +13,18 @@ from recspark.runtime.store import Store
 
 
 def entry(job: str, slice_: str, fingerprint: str, version: int) -> Entry:
-    return Entry(job, slice_, fingerprint, {job: version}, {"x": "y"}, "{}", 3, datetime(2025, 1, 1), 0.5, note={"k": [1]})
+    return Entry(
+        job,
+        slice_,
+        fingerprint,
+        {job: version},
+        {"x": "y"},
+        "{}",
+        3,
+        datetime(2025, 1, 1),
+        0.5,
+        note={"k": [1], "cut": datetime(2025, 6, 1)},
+    )
 
 
 def test_the_newest_row_of_a_slice_is_its_state(spark, tmp_path: Path):
@@ -29,7 +40,7 @@ def test_the_newest_row_of_a_slice_is_its_state(spark, tmp_path: Path):
     assert again.versions == {"a": 2}
     assert again.is_done("a", "h1", "f2")
     assert not again.is_done("a", "h1", "f1")
-    assert again.entry("a", "h1").note == {"k": [1]}
+    assert again.entry("a", "h1").note == {"k": [1], "cut": "2025-06-01 00:00:00"}
 
 
 def test_of_two_runs_the_first_to_commit_wins_and_the_other_is_told(spark, tmp_path: Path):
