@@ -181,9 +181,7 @@ class River:
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""
-        if dry and any(
-            self._by_name[needed].name in self.outcome.ran for needed in needed_jobs(self.jobs)[job.name] if needed in self._by_name
-        ):
+        if dry and not needed_jobs(self.jobs)[job.name].isdisjoint(self.outcome.ran):
             return True
         return self.is_stale(job, scope)
 
