@@ -23,10 +23,13 @@ ITEM: Final = "item"
 PAD_ITEM: Final = -1
 # Category codes: one numbering for all categorical features of an entity.
 PAD_CATEGORY: Final = 0
-UNKNOWN_CATEGORY: Final = 1
-FIRST_CATEGORY: Final = 2
+UNKNOWN_CATEGORY: Final = 1  # the entity has no value
+OUT_OF_VOCABULARY: Final = 2  # it has one that no vocabulary holds
+FIRST_CATEGORY: Final = 3
 # "This source did not propose this item" in `candidates.positions`.
 NOT_FOUND: Final = -1
+
+MICROSECONDS_A_DAY: Final = 86_400_000_000
 
 # Rungs of the fallback ladder, best first.
 RUNG_RANKER: Final = "ranker"

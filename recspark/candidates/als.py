@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 import pyarrow as pa
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -12,21 +10,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.candidates.proposals import Kernel, matrix, propose
-from recspark.candidates.weights import keep_latest_ratings, with_weight
+from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError, LimitError
-from recspark.handover.arrays import Published
 from recspark.kernels.topk import top_items_by_factors
-from recspark.tables.lineage import AsArrays, ItemFeatures, LearnRows
-
-AlsItemVectors = Annotated[Published, AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
+from recspark.tables.lineage import ItemFeatures, ItemVectors, LearnRows
+from recspark.tables.weights import ValueAs, with_weight
 
 # MLlib's ALS casts ids to int.
 _LARGEST_INDEX = (1 << 31) - 1
-
-
-def _implicit_ratings(interactions: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
-    return with_weight(interactions, weights, half_life_days).groupBy("user_idx", "item_idx").agg(F.sum("weight").alias("rating"))
 
 
 def _biases(ratings: DataFrame, mean: float, damping: float) -> tuple[DataFrame, DataFrame]:
@@ -88,7 +80,7 @@ def score_als_candidates(
     vectors: DataFrame,
     requests: DataFrame,
     seen: DataFrame,
-    item_vectors: AlsItemVectors,
+    item_vectors: ItemVectors,
     item_features: ItemFeatures,
     *,
     n_candidates: PositiveInt = 100,
@@ -127,6 +119,7 @@ def fit_als(
     alpha: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
     bias_damping: NonNegativeFloat = 5.0,
+    value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     n_user_blocks: PositiveInt = 4,
     n_item_blocks: PositiveInt = 4,
@@ -156,6 +149,7 @@ def fit_als(
         alpha: implicit: how much more a used pair counts than an unused one.
         nonnegative: non-negative factors; slower.
         bias_damping: explicit: so many ratings at the mean are assumed of everyone.
+        value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: implicit: after so many days an event weighs half; none for no decay. Needs times.
         n_user_blocks: user blocks: tasks of a pass; at least the number of cores, few for small data.
         n_item_blocks: item blocks, likewise.
@@ -171,11 +165,11 @@ def fit_als(
     """
     if half_life_days is not None and not implicit:
         raise ConfigError("half_life_days is set, but explicit ratings do not decay: leave it out, or set implicit to true")
-    if half_life_days is not None and not interactions.filter("event_at is null").isEmpty():
-        raise ConfigError("half_life_days is set, but there are events without event_at: decay needs times; leave half_life_days out")
+    if implicit:
+        interactions = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days)
     # By user first: pairs are then summed without a second shuffle, in few partitions.
     by_user = interactions.repartition(n_user_blocks, "user_idx")
-    ratings = _implicit_ratings(by_user, weights, half_life_days) if implicit else keep_latest_ratings(by_user, weights)
+    ratings = add_up_pairs(by_user).withColumnRenamed("weight", "rating") if implicit else keep_latest_ratings(by_user, weights)
     solver = ALS(
         rank=rank,
         maxIter=max_iter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +12,13 @@ from pyspark.sql import functions as F
 
 from recspark.candidates.proposals import Kernel, propose
 from recspark.candidates.spreading import spread
-from recspark.candidates.weights import with_weight
+from recspark.candidates.weights import add_up_pairs
 from recspark.columns import ITEM
-from recspark.handover.arrays import Published
 from recspark.kernels.cooccurrence import NO_SUMS, Neighbours, Rows, fold_rows, top_neighbours
 from recspark.kernels.ragged import as_ragged
 from recspark.kernels.topk import top_items_by_neighbours
-from recspark.tables.lineage import AsArrays, ItemFeatures, LearnRows
-
-CosineNeighbours = Annotated[Published, AsArrays("neighbours", "kind = 'item' and source = 'item_cosine'", ("idx", "position"))]
+from recspark.tables.lineage import ItemFeatures, ItemNeighbours, LearnRows
+from recspark.tables.weights import ValueAs, with_weight
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 # How many history entries a task holds at once (16 bytes each); beyond it, sums are folded and carried on.
@@ -35,9 +32,15 @@ def _cap_histories(pairs: DataFrame, max_items_per_user: int, seed: int) -> Data
 
 
 def _with_unit_items(pairs: DataFrame) -> DataFrame:
-    """Each weight divided by its item's norm: dot products are then cosines."""
-    norms = pairs.groupBy("item_idx").agg(F.sqrt(F.sum(F.col("weight") * F.col("weight"))).alias("_norm"))
-    return pairs.join(norms, "item_idx").select("user_idx", "item_idx", (F.col("weight") / F.col("_norm")).alias("weight"))
+    """Each weight divided by its item's norm: dot products are then cosines.
+
+    Squares are summed as decimals, exact in any order; as shares of the item's largest, so that a decayed item keeps its digits.
+    """
+    largest = pairs.groupBy("item_idx").agg(F.max("weight").alias("_largest"))
+    shares = pairs.join(largest, "item_idx").withColumn("_share", F.col("weight") / F.col("_largest"))
+    squares = F.sum((F.col("_share") * F.col("_share")).cast("decimal(20,18)")).cast("double")
+    norms = shares.groupBy("item_idx").agg(F.sqrt(squares).alias("_norm"))
+    return shares.join(norms, "item_idx").select("user_idx", "item_idx", (F.col("_share") / F.col("_norm")).alias("weight"))
 
 
 def _pack_histories(pairs: DataFrame) -> DataFrame:
@@ -109,7 +112,7 @@ def score_item_cosine_candidates(
     histories: DataFrame,
     requests: DataFrame,
     seen: DataFrame,
-    item_neighbours: CosineNeighbours,
+    item_neighbours: ItemNeighbours,
     item_features: ItemFeatures,
     *,
     n_candidates: PositiveInt = 100,
@@ -153,6 +156,7 @@ def build_item_cosine(
     min_support: PositiveInt = 2,
     shrinkage: NonNegativeFloat = 10.0,
     max_items_per_user: PositiveInt = 500,
+    value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     n_blocks: PositiveInt = 4,
     seed: int = 1,
@@ -162,8 +166,8 @@ def build_item_cosine(
     With w(u, i) the sum of a user's event weights for an item (`with_weight`), over each user's capped history:
     score = sum_u w(u, i) w(u, j) / (|i| |j|) * support / (support + shrinkage), where |i| is the norm of item i's column and
     support the number of users who have both. (Sarwar et al., WWW 2001; shrinkage: Bell and Koren, ICDM 2007.) Norms and
-    support are taken over the capped histories too, so a score without shrinkage never exceeds 1. Sums are made in double
-    precision in the order of user_idx and scores rounded to single: partitions and blocks change nothing.
+    support are taken over the capped histories too, so a score without shrinkage never exceeds 1. Sums are exact or made in one
+    order, and scores rounded to single precision: partitions and blocks change nothing.
 
     Each block of items gets the whole histories that touch it, packed, so that no pair of items is ever a row: a kernel adds
     a block's pairs up and only each item's best neighbours leave it.
@@ -174,16 +178,16 @@ def build_item_cosine(
         min_support: pairs with fewer users in common are chance, and left out.
         shrinkage: pulls similarities with little support towards 0; 0 switches it off.
         max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
+        value_as: how an event's value (a rating, a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         n_blocks: item blocks, one task each: at least the number of cores; more need less memory a task and copy histories more often.
         seed: of the sample of long histories.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times.
     """
-    weighted = with_weight(interactions, weights, half_life_days)
-    pairs = weighted.groupBy("user_idx", "item_idx").agg(F.sum("weight").alias("weight"))
-    capped = _cap_histories(pairs, max_items_per_user, seed)
+    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days)
+    capped = _cap_histories(add_up_pairs(weighted), max_items_per_user, seed)
     histories = _pack_histories(_with_unit_items(capped))
     found = _neighbours_of_blocks(histories, n_blocks, n_neighbours, min_support, shrinkage, _ENTRIES_AT_ONCE)
     return found.withColumn("kind", F.lit(ITEM))

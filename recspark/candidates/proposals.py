@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from recspark.columns import PAD_ITEM
 from recspark.handover.arrays import Published
+from recspark.kernels.catalogue import available_items
 from recspark.kernels.ragged import as_ragged
 
 SCHEMA = "request_idx bigint, items array<int>, scores array<float>"
@@ -23,14 +24,6 @@ def matrix(column: pa.Array) -> np.ndarray:
     """A list column whose lists have one length, as [n x length]."""
     offsets, values = as_ragged(column)
     return values[offsets[0] : offsets[-1]].reshape(len(column), -1)
-
-
-def allowed_items(item_features: Mapping[str, np.ndarray]) -> np.ndarray:
-    """By item index: the item may be recommended. Items without a row may not."""
-    item_idx = np.asarray(item_features["item_idx"])
-    allowed = np.zeros(int(item_idx.max(initial=-1)) + 1, np.bool_)
-    allowed[item_idx] = item_features["available"]
-    return allowed
 
 
 def _proposals(request_idx: pa.Array, items: np.ndarray, scores: np.ndarray) -> pa.RecordBatch:
@@ -56,7 +49,7 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
             if batch.num_rows == 0:
                 continue
             if kernel is None:
-                kernel = open_kernel(allowed_items(item_features.arrays()))
+                kernel = open_kernel(available_items(item_features.arrays()))
             yield _proposals(batch.column("request_idx"), *kernel(batch, *as_ragged(batch.column("_seen"))))
 
     masks = seen.select("request_idx", F.col("items").alias("_seen"))

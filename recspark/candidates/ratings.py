@@ -40,35 +40,41 @@ def build_predictions(
     interactions: LearnRows,
     *,
     weights: dict[str, float],
-    minimum: float = 1.0,
-    maximum: float = 5.0,
+    minimum: float | None = None,
+    maximum: float | None = None,
 ) -> DataFrame:
     """request_idx, item_idx, value, predicted, fallback for every label pair with a value.
 
     predicted = dot product + biases where user and item have vectors; else the item's mean learnt rating, else the user's, else
-    the global mean (the middle of the bounds where nothing was learnt); clipped to the bounds. `fallback` names what was used.
+    the global mean; clipped to the bounds. `fallback` names what was used. Where nothing was learnt it is the middle of the bounds,
+    and nothing is predicted unless both are given.
 
     Args:
         weights: weight of each event type; those above 0 are ratings, as in `fit_als`.
-        minimum: the lowest rating there is.
-        maximum: the highest.
+        minimum: the lowest rating there is; by default the lowest learnt.
+        maximum: the highest; by default the highest learnt.
 
     Raises:
         ConfigError: minimum above maximum, or event weights that nothing can be learnt from.
     """
-    if minimum > maximum:
+    if minimum is not None and maximum is not None and minimum > maximum:
         raise ConfigError(f"minimum = {minimum} is above maximum = {maximum}: give the rating scale's lowest, then its highest value")
     ratings = keep_latest_ratings(interactions, weights)
     item_means = ratings.groupBy("item_idx").agg(F.avg("rating").alias("_item_mean"))
     user_means = ratings.groupBy("user_idx").agg(F.avg("rating").alias("_user_mean"))
-    global_mean = ratings.agg(F.coalesce(F.avg("rating"), F.lit((minimum + maximum) / 2)).alias("_global_mean"))
+    lowest = F.min("rating") if minimum is None else F.lit(float(minimum))
+    highest = F.max("rating") if maximum is None else F.lit(float(maximum))
+    # The middle needs both bounds; least and greatest pass over a missing one.
+    overall = ratings.agg(
+        F.coalesce(F.avg("rating"), (lowest + highest) / 2).alias("_global_mean"), lowest.alias("_lowest"), highest.alias("_highest")
+    )
     pairs = (
         _labelled_pairs(labels, requests)
         .join(_factors(vectors, USER, "user_idx", "bigint"), "user_idx", "left")
         .join(_factors(vectors, ITEM, "item_idx", "int"), "item_idx", "left")
         .join(item_means, "item_idx", "left")
         .join(user_means, "user_idx", "left")
-        .crossJoin(global_mean)
+        .crossJoin(overall)
     )
     predicted = F.coalesce(_prediction(), "_item_mean", "_user_mean", "_global_mean")
     fallback = (
@@ -77,5 +83,7 @@ def build_predictions(
         .when(F.col("_user_mean").isNotNull(), "user_mean")
         .otherwise("global_mean")
     )
-    clipped = F.least(F.greatest(predicted, F.lit(float(minimum))), F.lit(float(maximum)))
-    return pairs.select("request_idx", "item_idx", "value", clipped.alias("predicted"), fallback.alias("fallback"))
+    found = pairs.select("*", predicted.alias("predicted"), fallback.alias("fallback")).filter(F.col("predicted").isNotNull())
+    return found.withColumn("predicted", F.least(F.greatest("predicted", "_lowest"), "_highest")).select(
+        "request_idx", "item_idx", "value", "predicted", "fallback"
+    )

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from recspark.handover.arrays import Published
+from recspark.kernels.catalogue import available_items
 
 
-class Catalogue(NamedTuple):
+class ItemFigures(NamedTuple):
     """Arrays by item_idx."""
 
     novelty: np.ndarray  # [n_items] float64, bits; NaN where nothing was learnt at all
@@ -42,11 +43,11 @@ def most_popular(n_users: np.ndarray, share: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def catalogue_of(item_popularity: Published, item_features: Published, popular_share: float) -> Catalogue:
-    """The catalogue as the kernels want it; item-sized, built once a worker process."""
+def item_figures_of(item_popularity: Published, item_features: Published, popular_share: float) -> ItemFigures:
+    """What the kernels need of the items; item-sized, built once a worker process."""
     popularity, features = item_popularity.arrays(), item_features.arrays()
-    index = np.asarray(features["item_idx"])
-    n_items = int(index.max()) + 1 if index.size else 0
+    index, available = np.asarray(features["item_idx"]), available_items(features)
+    n_items = available.size
     n_users = np.zeros(n_items, dtype=np.int64)
     known = np.asarray(popularity["item_idx"])
     within = known < n_items
@@ -54,6 +55,4 @@ def catalogue_of(item_popularity: Published, item_features: Published, popular_s
     categories = np.zeros((n_items, features["categories"].shape[1] if features["categories"].ndim == 2 else 1), dtype=np.int32)
     if index.size:
         categories[index] = features["categories"]
-    available = np.zeros(n_items, dtype=np.bool_)
-    available[index] = np.asarray(features["available"], dtype=np.bool_)
-    return Catalogue(novelty_of(n_users), most_popular(n_users, popular_share), categories, available)
+    return ItemFigures(novelty_of(n_users), most_popular(n_users, popular_share), categories, available)

@@ -145,7 +145,10 @@ def _coverage_rows(name: str, counts: np.ndarray, n_lists: Sequence[int], n_avai
 
 
 def finish(batches: Iterable[pa.RecordBatch], figures: Figures, n_available: int, n_bootstrap: int) -> Iterator[pa.RecordBatch]:
-    """The rows of `metrics`, from the sums of all keys. A figure that no request has a say in has no row."""
+    """The rows of `metrics`, from the sums of all keys. A figure that no request has a say in has no row.
+
+    Nor has the ranker where none of its lists is there: it was not trained, which is not the same as bad.
+    """
     sums = np.zeros((n_bootstrap + 1, len(GROUPS), 2, len(figures.places)))
     counts = np.zeros((len(SLICES), len(figures.models), len(figures.ks)))
     for key, values, _ in _rows(batches):
@@ -159,6 +162,8 @@ def finish(batches: Iterable[pa.RecordBatch], figures: Figures, n_available: int
         of_slice = sums.sum(axis=1) if name == "all" else sums[:, s - 1]
         rows += _rows_of_slice(name, of_slice, figures)
         rows += _coverage_rows(name, counts[s], [int(n) for n in of_slice[0, 0, lists]], n_available, figures)
+    if RANKER in figures.models and not sums[0, :, 0, figures.places[(RANKER, LISTS, 0)]].any():
+        rows = [row for row in rows if row[0] != RANKER]
     if rows:
         columns = zip(*rows, strict=True)
         yield pa.RecordBatch.from_arrays([pa.array(c, f.type) for c, f in zip(columns, _METRICS, strict=True)], schema=_METRICS)

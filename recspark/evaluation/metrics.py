@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+from pydantic import NonNegativeInt, PositiveInt
 from pyspark.sql import DataFrame
 
 from recspark.columns import RANKER
 from recspark.errors import ConfigError
-from recspark.evaluation.beyond_accuracy import Catalogue, catalogue_of
+from recspark.evaluation.beyond_accuracy import ItemFigures, item_figures_of
 from recspark.evaluation.compare import GROUPS, LISTS, PARTIAL_COLUMNS, Figures, add_partials, as_batches, finish, partials_of
 from recspark.evaluation.ranking import measured_requests
 from recspark.evaluation.rating import RATING_METRICS, with_rating_sums
@@ -31,7 +32,7 @@ def _check(ks: list[int], sources: list[str], n_bootstrap: int, popular_share: f
         raise ConfigError(f"metrics.popular_share is {popular_share}: it is a share of the items, between 0 and 1; 0.2 is usual")
 
 
-def _measure_batch(batch: pa.RecordBatch, figures: Figures, catalogue: Catalogue, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _measure_batch(batch: pa.RecordBatch, figures: Figures, known: ItemFigures, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """num and den [n x F] of a batch of measured requests; marks the items listed in `first` [groups x models x n_items]."""
     num, den = np.zeros((batch.num_rows, len(figures.places))), np.zeros((batch.num_rows, len(figures.places)))
     ks = np.array(figures.ks)
@@ -41,7 +42,7 @@ def _measure_batch(batch: pa.RecordBatch, figures: Figures, catalogue: Catalogue
     for m, model in enumerate(figures.models):
         offsets, items = as_ragged(batch.column(f"items_{model}"))
         at = slice(m * width, (m + 1) * width)
-        measure_lists(offsets, items, *positives, ks, catalogue.novelty, catalogue.popular, catalogue.categories, num[:, at], den[:, at])
+        measure_lists(offsets, items, *positives, ks, known.novelty, known.popular, known.categories, num[:, at], den[:, at])
         num[:, figures.places[(model, LISTS, 0)]] = den[:, figures.places[(model, LISTS, 0)]] = np.diff(offsets) > 0
         mark_listed(offsets, items, groups, ks.max(), first[:, m])
         if model == RANKER:
@@ -56,18 +57,18 @@ def _measure_batch(batch: pa.RecordBatch, figures: Figures, catalogue: Catalogue
 
 
 def _measure(
-    batches: Iterable[pa.RecordBatch], figures: Figures, catalogue: Catalogue, n_bootstrap: int, seed: int
+    batches: Iterable[pa.RecordBatch], figures: Figures, known: ItemFigures, n_bootstrap: int, seed: int
 ) -> Iterator[pa.RecordBatch]:
     """One task: all its requests' figures added up, for every replicate and group."""
     sums = np.zeros((n_bootstrap + 1, len(GROUPS), 2, len(figures.places)))
-    first = np.full((len(GROUPS), len(figures.models), catalogue.available.size), NOT_LISTED)
+    first = np.full((len(GROUPS), len(figures.models), known.available.size), NOT_LISTED)
     n_rows = 0
     for batch in batches:
         n_rows += batch.num_rows
-        num, den = _measure_batch(batch, figures, catalogue, first)
+        num, den = _measure_batch(batch, figures, known, first)
         request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
         add_replicates(request_idx, batch.column("warm").to_numpy(zero_copy_only=False), num, den, seed, sums)
-    first[:, :, ~catalogue.available] = NOT_LISTED
+    first[:, :, ~known.available] = NOT_LISTED
     if n_rows:
         yield from as_batches(partials_of(sums, first))
 
@@ -82,11 +83,11 @@ def build_metrics(
     ranked: DataFrame | None,
     predictions: DataFrame | None,
     *,
-    ks: list[int] = [5, 10, 20],  # noqa: B006 (a knob's default, never changed)
+    ks: list[PositiveInt] = [5, 10, 20],  # noqa: B006 (a knob's default, never changed)
     sources: list[str] = ["als", "item_cosine", "popular"],  # noqa: B006
     rating_model: str = "als",
     popular_share: float = 0.2,
-    n_bootstrap: int = 200,
+    n_bootstrap: NonNegativeInt = 200,
     seed: int = 0,
 ) -> DataFrame:
     """Every figure of the ranker and of each source, with intervals and paired differences: rows of `metrics`.
@@ -116,13 +117,13 @@ def build_metrics(
         frame = with_rating_sums(frame, predictions)
 
     def measure(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return _measure(batches, figures, catalogue_of(item_popularity, item_features, popular_share), n_bootstrap, seed)
+        return _measure(batches, figures, item_figures_of(item_popularity, item_features, popular_share), n_bootstrap, seed)
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return add_partials(batches, figures)
 
     def close(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        n_available = int(catalogue_of(item_popularity, item_features, popular_share).available.sum())
+        n_available = int(item_figures_of(item_popularity, item_features, popular_share).available.sum())
         return finish(batches, figures, n_available, n_bootstrap)
 
     columns = ", ".join(f"`{c.name}` {c.type}" for c in METRICS.columns if c.name not in STAMPED)

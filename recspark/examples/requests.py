@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import HistoryRows
+from recspark.tables.lineage import PastRows
 
 
 def _timestamp(moment: datetime) -> Column:
@@ -27,10 +28,10 @@ def _with_as_of(users: DataFrame, interactions: DataFrame, horizon: Horizon) -> 
     return users.join(latest, "user_idx", "left")
 
 
-def build_requests(user_index: DataFrame, interactions: HistoryRows, *, horizon: Horizon, k: int = 10) -> DataFrame:
+def build_requests(user_index: DataFrame, interactions: PastRows, *, horizon: Horizon, k: PositiveInt = 10) -> DataFrame:
     """One request for each user of the index, users without events included; `request_idx` is the user's index.
 
-    `as_of` is the horizon's cut; at a horizon that is not a cut in time, the user's latest event among the given rows,
+    `as_of` is the horizon's cut; at a horizon that is not a cut in time, the user's latest event among the given rows, repeats included,
     null where there is none or it has no time. `k` is how many items to recommend.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveFloat
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from recspark.columns import MICROSECONDS_A_DAY
 from recspark.errors import ConfigError
-from recspark.tables.lineage import HistoryRows
-
-_MICROS_A_DAY = 86_400_000_000
+from recspark.tables.lineage import PastRows
 
 
 def _is_hidden(policy: str, window_days: float | None) -> Column:
@@ -24,21 +24,21 @@ def _is_hidden(policy: str, window_days: float | None) -> Column:
         raise ConfigError("seen.policy is 'window' but seen.window_days is not set: say for how many days an item stays hidden")
     if window_days <= 0:
         raise ConfigError(f"seen.window_days is {window_days}: a window is longer than 0 days; to hide nothing set seen.policy: allowed")
-    return F.coalesce((age >= 0) & (age <= round(window_days * _MICROS_A_DAY)), F.lit(True))
+    return F.coalesce((age >= 0) & (age <= round(window_days * MICROSECONDS_A_DAY)), F.lit(True))
 
 
 def build_seen(
-    interactions: HistoryRows,
+    interactions: PastRows,
     requests: DataFrame,
     *,
     policy: Literal["never_again", "window", "allowed"] = "never_again",
-    window_days: float | None = None,
+    window_days: PositiveFloat | None = None,
     types: list[str] | None = None,
 ) -> DataFrame:
     """Each request's items that are not to be offered again, ascending; requests without any have no row.
 
     `never_again` hides every item of the user's events up to `as_of`; `window` those of the `window_days` days before
-    `as_of`, both ends included; `allowed` hides nothing. `types` names the event types that hide an item; None is all
+    `as_of`, both ends included, whichever of the user's repeated events lies there; `allowed` hides nothing. `types` names the event types that hide an item; None is all
     of them. An event without a time (or of a request without one) lies in every window: what cannot be shown to be old
     is hidden, so with a source without times `window` is `never_again`.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -180,7 +181,7 @@ def build_examples(
     item_popularity: ItemPopularity,
     item_features: ItemFeatures,
     *,
-    slate_size: int = 100,
+    slate_size: PositiveInt = 100,
     sources: Sequence[str] = ("als", "item_cosine", "popular"),
 ) -> DataFrame:
     """One slate a request: history, user features, the best `slate_size` candidates, their features, labels, weight.

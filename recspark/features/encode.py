@@ -7,17 +7,23 @@ from typing import Annotated
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from recspark.columns import FIT, ITEM, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
+from recspark.columns import FIT, ITEM, OUT_OF_VOCABULARY, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
 from recspark.features.attributes import number_of, tokens_of, with_attributes
 from recspark.features.spec import CategoricalSpec, NumericSpec, first_bucket_codes
+from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import At
 
-_FIGURES = ("median", "low", "high", "mean", "std", "min", "max")
+_FIGURES = ("median", "most_frequent", "low", "high", "mean", "std", "min", "max")
 
 
-def _figures(stats: DataFrame, numeric: dict[str, NumericSpec]) -> DataFrame:
-    """One row: every figure of every numeric feature, null where nothing could be fitted."""
-    wanted = [
+def _figures(stats: DataFrame, numeric: dict[str, NumericSpec], categorical: dict[str, CategoricalSpec]) -> DataFrame:
+    """One row: every figure of every numeric feature, the most frequent code of every categorical one; null where nothing was fitted."""
+    # Codes are given by falling frequency: a vocabulary's first is its most frequent.
+    codes = [
+        F.min(F.when((F.col("feature") == name) & (F.col("statistic") == "token"), F.col("code"))).alias(f"first_code{i}")
+        for i, name in enumerate(categorical)
+    ]
+    wanted = codes + [
         F.max(F.when((F.col("feature") == name) & (F.col("statistic") == figure), F.col("value"))).alias(f"{figure}{i}")
         for i, name in enumerate(numeric)
         for figure in _FIGURES
@@ -43,16 +49,17 @@ def _encoded_number(i: int, name: str, spec: NumericSpec) -> tuple[Column, Colum
     return F.coalesce(scaled, F.lit(0.0)).cast("float"), missing.cast("float")
 
 
-def _slots_of(name: str, spec: CategoricalSpec, first_slot: int, first_bucket: int | None) -> Column:
+def _slots_of(i: int, name: str, spec: CategoricalSpec, first_slot: int, first_bucket: int | None) -> Column:
     """Array of (slot, feature, token, code where the token is not in the vocabulary); one entry without token where there are none."""
     tokens = F.slice(tokens_of(name, spec), 1, spec.max_values)
     unknown = F.lit(UNKNOWN_CATEGORY)
+    missing = F.coalesce(F.col(f"first_code{i}"), unknown) if spec.missing == "most_frequent" else unknown
 
     def slot_of(token: Column, place: Column) -> Column:
-        otherwise = unknown
+        strange = F.lit(OUT_OF_VOCABULARY)
         if first_bucket is not None:
-            bucket = F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int")
-            otherwise = F.when(token.isNull(), unknown).otherwise(bucket + first_bucket)
+            strange = F.pmod(F.xxhash64(token), F.lit(spec.n_oov_buckets)).cast("int") + first_bucket
+        otherwise = F.when(token.isNull(), missing).otherwise(strange)
         slot = (place + first_slot).alias("slot")
         return F.struct(slot, F.lit(name).alias("feature"), token.alias("token"), otherwise.alias("otherwise"))
 
@@ -64,7 +71,8 @@ def _slots(categorical: dict[str, CategoricalSpec]) -> Column:
     buckets = first_bucket_codes(categorical)
     widths = [spec.max_values for spec in categorical.values()]
     firsts = [sum(widths[:place]) for place in range(len(widths))]
-    slots = [_slots_of(name, spec, first, buckets.get(name)) for (name, spec), first in zip(categorical.items(), firsts, strict=True)]
+    features = enumerate(zip(categorical.items(), firsts, strict=True))
+    slots = [_slots_of(i, name, spec, first, buckets.get(name)) for i, ((name, spec), first) in features]
     return F.flatten(F.array(*slots))
 
 
@@ -87,7 +95,8 @@ def _with_categories(rows: DataFrame, stats: DataFrame, categorical: dict[str, C
 
 def _encode(entities: DataFrame, stats: DataFrame, numeric: dict[str, NumericSpec], categorical: dict[str, CategoricalSpec]) -> DataFrame:
     numbers = [part for i, (name, spec) in enumerate(numeric.items()) for part in _encoded_number(i, name, spec)]
-    rows = entities.crossJoin(_figures(stats, numeric)).select(
+    numbers += [(F.size(tokens_of(name, spec)) == 0).cast("float") for name, spec in categorical.items()]
+    rows = entities.crossJoin(_figures(stats, numeric, categorical)).select(
         "idx",
         F.array(*(numbers or [F.lit(0.0).cast("float")])).alias("numbers"),
         "available",
@@ -115,17 +124,22 @@ def build_item_features(
     item_index: DataFrame,
     feature_stats: Annotated[DataFrame, At(FIT)],
     *,
+    horizon: Horizon,
     numeric: dict[str, NumericSpec],
     categorical: dict[str, CategoricalSpec],
 ) -> DataFrame:
     """One row an item of the index; items that `clean_items` lacks have everything missing and are available.
 
-    `numbers`: for each numeric feature in the given order its scaled value, then 1 where it was missing. `categories`:
-    for each categorical feature `max_values` slots, the codes of its values in the source's order, then 0; a feature
-    without a value has unknown (1) in its first slot, a value out of vocabulary the code of unknown or of its bucket.
+    `numbers`: for each numeric feature in the given order its scaled value, then 1 where it was missing; then for each
+    categorical feature 1 where it was missing. `categories`: for each categorical feature `max_values` slots, the codes of
+    its values in the source's order, then 0; a feature without a value has in its first slot unknown (1) or the most frequent
+    token, a value out of vocabulary has the code of that (2) or of its bucket.
+    The source says what is available today: at a horizon whose labels have closed every item is, or a model would be blamed
+    for not proposing what has been sold out since.
     The statistics are those of `fit` at every horizon: a ranker learns codes and scales there, and must meet the same ones
-    when it serves. Without features of a kind the list is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
+    when it serves. A list without any entry is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
     """
     entities = with_attributes(item_index, clean_items, "item_id", "item_idx")
     encoded = _encode(entities, feature_stats.where(F.col("entity") == ITEM), numeric, categorical)
-    return encoded.select(F.col("idx").alias("item_idx"), "numbers", "categories", "available")
+    available = F.lit(True) if horizon.closed else F.col("available")
+    return encoded.select(F.col("idx").alias("item_idx"), "numbers", "categories", available.alias("available"))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from recspark.columns import PAD_ITEM
+from recspark.columns import MICROSECONDS_A_DAY, PAD_ITEM
 from recspark.errors import ConfigError
 from recspark.tables.lineage import HistoryRows
 
 # A user's events in time; the key makes the order total where everything else is equal.
 _ORDER = ("event_order", "item_idx", "event_type", "event_key")
-_MICROS_A_DAY = 86_400_000_000.0
 
 
 def _events_of_requests(interactions: DataFrame, requests: DataFrame) -> DataFrame:
@@ -33,7 +33,7 @@ def _padded(values: Column, filler: Column, max_length: int) -> Column:
     return F.concat(values, F.array_repeat(filler, F.lit(max_length) - F.size(values)))
 
 
-def build_histories(interactions: HistoryRows, requests: DataFrame, *, max_length: int = 50, types: list[str]) -> DataFrame:
+def build_histories(interactions: HistoryRows, requests: DataFrame, *, max_length: PositiveInt = 50, types: list[str]) -> DataFrame:
     """Each request's latest `max_length` events up to its `as_of`, oldest first, padded on the right to `max_length`.
 
     Order is (event_order, item_idx, event_type). `event_types` holds 1 + the position in `types`, 0 for a type that is
@@ -46,7 +46,7 @@ def build_histories(interactions: HistoryRows, requests: DataFrame, *, max_lengt
     if max_length < 1:
         raise ConfigError(f"histories.max_length is {max_length}: a history holds at least one event; set it to 1 or more")
     type_code = F.array_position(F.array(*map(F.lit, types)), F.col("event_type")).cast("int") if types else F.lit(0)
-    age = ((F.unix_micros("as_of") - F.unix_micros("event_at")) / _MICROS_A_DAY).cast("float")
+    age = ((F.unix_micros("as_of") - F.unix_micros("event_at")) / MICROSECONDS_A_DAY).cast("float")
     no_time = F.lit(0.0).cast("float")
     event = F.struct(*_ORDER, type_code.alias("code"), F.coalesce(age, no_time).alias("age"))
     gathered = (

@@ -17,8 +17,8 @@ class NumericSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # median and mean fill in the raw number; zero sets the encoded one to 0, whatever the scale.
-    missing: Literal["median", "mean", "zero"] = "median"
+    # median, mean and most_frequent (the lowest of equals) fill in the raw number; zero sets the encoded one to 0, whatever the scale.
+    missing: Literal["median", "mean", "most_frequent", "zero"] = "median"
     # Quantiles that outliers are moved to; null keeps them.
     clip_quantiles: tuple[float, float] | None = (0.01, 0.99)
     # standard: (x - mean) / std; min_max: (x - min) / (max - min); log: sign(x) * log(1 + |x|); none: x.
@@ -33,10 +33,12 @@ class NumericSpec(BaseModel):
 
 
 class CategoricalSpec(BaseModel):
-    """One or several categories of an entity, as codes in `max_values` slots."""
+    """One or several categories of an entity, as codes in `max_values` slots, and a was-missing indicator among its numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # What stands for no value at all: the code of unknown, or the most frequent token.
+    missing: Literal["unknown", "most_frequent"] = "unknown"
     # Tokens of fewer entities than this are out of vocabulary.
     min_count: int = Field(default=2, ge=1)
     # The most frequent tokens that get a code of their own.
@@ -45,12 +47,12 @@ class CategoricalSpec(BaseModel):
     max_values: int = Field(default=5, ge=1)
     # What stands between the values in one string; null when the attribute is one value.
     separator: str | None = Field(default=None, min_length=1)
-    # 1: everything out of vocabulary shares the code of unknown; more: hashed to so many codes of the feature's own.
+    # 1: everything out of vocabulary shares one code (not that of unknown); more: hashed to so many codes of the feature's own.
     n_oov_buckets: int = Field(default=1, ge=1)
 
 
 def first_bucket_codes(categorical: dict[str, CategoricalSpec]) -> dict[str, int]:
-    """The first code of each feature's own buckets; features without any share the code of unknown and are left out.
+    """The first code of each feature's own buckets; features without any share one code and are left out.
 
     Buckets come before all vocabularies, so their codes follow from the configuration alone.
     """

@@ -45,6 +45,8 @@ def _numeric_rows(fitted: DataFrame, numeric: dict[str, NumericSpec]) -> DataFra
         if spec.clip_quantiles:
             figures |= {"low": F.max(q[1]), "high": F.max(q[2])}
             x = F.when(x.isNotNull(), F.least(F.greatest(x, q[1]), q[2]))
+        if spec.missing == "most_frequent":
+            figures["most_frequent"] = F.mode(_five_digits(F.col(f"x{i}")), deterministic=True)
         figures |= {"mean": F.avg(x), "std": F.stddev_pop(x), "min": F.min(x), "max": F.max(x)}
         statistics += [figure.alias(f"{statistic}{i}") for statistic, figure in figures.items()]
         rows += [_row(name, statistic, F.col(f"{statistic}{i}")) for statistic in figures]
@@ -130,10 +132,10 @@ def build_item_statistics(
 ) -> DataFrame:
     """Statistics of the items that have a learnt event: long, one row a figure or vocabulary entry.
 
-    Numbers: `median`, `low` and `high` (the clipping quantiles, linear between neighbours, of the values at five
-    significant digits), then `mean`, `std` (population), `min`, `max` of the clipped values. A feature that no item has
+    Numbers: `median`, `low` and `high` (the clipping quantiles, linear between neighbours) and, where asked for,
+    `most_frequent` (the lowest of equals), all of the values at five significant digits, then `mean`, `std` (population), `min`, `max` of the clipped values. A feature that no item has
     gets no rows. Categories: one `token` row each, value = items that have it, by (items descending, token); codes run
-    from 2 through all features in the given order, `bucket` codes of out-of-vocabulary tokens first. The feature name
+    from 3 through all features in the given order, `bucket` codes of out-of-vocabulary tokens first. The feature name
     `categories` is the array column `clean_items.categories`; all others are attributes.
     """
     entities = with_attributes(item_index, clean_items, "item_id", "item_idx")

@@ -63,6 +63,12 @@ def _latest(rows: DataFrame) -> DataFrame:
     return _first_of_pair(rows, (*_PAIR, _SIDE), [F.col("event_order").desc(), F.col("event_key").desc()])
 
 
+def _with_repeats(kept: DataFrame, rows: DataFrame) -> DataFrame:
+    """`rows` on the side of the kept event of their user, item and type, up to the user's last kept event on that side."""
+    last = F.max("event_order").over(Window.partitionBy("user_idx", _SIDE)).alias("_last")
+    return rows.join(kept.select(*_PAIR, _SIDE, last), [*_PAIR]).filter(F.col("event_order") <= F.col("_last")).drop("_last")
+
+
 def _by_user(rows: DataFrame, flagged_users: DataFrame | None, roles: Collection[str]) -> DataFrame:
     """Learnt rows of flagged users are context."""
     if {LEARN, CONTEXT} <= set(roles) or not {LEARN, CONTEXT} & set(roles):
@@ -87,24 +93,32 @@ def keep_rows(
     horizon: Horizon,
     roles: Collection[str],
     repeats: Repeats = "earliest",
+    every_repeat: bool = False,
 ) -> DataFrame:
     """The interactions that have one of `roles` at `horizon`, with the columns they came with.
 
     With a cut: learn before it, label from it until `label_until`, hidden after. Without: the roles in `splits`, learn where it is
     silent or None. Of flagged users, learn is context. `repeats` of a user, item and type: the `earliest` of all events, the `latest`
-    within the same side of the split, or `all`.
+    within the same side of the split, or `all`. With `every_repeat` come, beside what `repeats` keeps, the others that lie in the
+    past of the same side: before the cut by their own time; in a stored split, where `earliest` gave a role to the first event only,
+    they share its side, and one later than all that the side kept of the user stays out: a repeat neither shows a label nor the
+    time after it.
     """
     strange = sorted(set(roles) - {LEARN, CONTEXT, LABEL, HIDDEN})
     if strange or not roles:
         raise LineageError(f"roles {strange or 'none'} asked of interactions; there are learn, context, label and hidden")
     sides = {LEARN if role == CONTEXT else role for role in roles}
+    first_only = repeats == "earliest" and not every_repeat
     if horizon.cut is not None:
         sided = _sides_by_time(interactions, horizon.cut, horizon.label_until, sides)
-        kept = _earliest(sided) if repeats == "earliest" else sided
+        kept = _earliest(sided) if first_only else sided
+    elif splits is None:
+        kept = (_earliest(interactions) if first_only else interactions).withColumn(_SIDE, F.lit(LEARN))
     else:
-        kept = _earliest(interactions) if repeats == "earliest" else interactions
-        kept = kept.withColumn(_SIDE, F.lit(LEARN)) if splits is None else _sides_by_split(kept, splits, sides)
-    if repeats == "latest":
+        kept = _sides_by_split(_earliest(interactions) if repeats == "earliest" else interactions, splits, sides)
+        if repeats == "earliest" and every_repeat:
+            kept = _with_repeats(kept, interactions)
+    if repeats == "latest" and not every_repeat:
         kept = _latest(kept)
     if sides != set(SIDES):
         kept = kept.filter(F.col(_SIDE).isin(sorted(sides)))

@@ -5,74 +5,46 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recspark.columns import NOT_FOUND
+from recspark.kernels.topk import is_masked
+
 # Codes of columns.RUNGS: their places in it.
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
 # "No source": what only the ranker's list held.
 NO_SOURCE = -1
-# Reciprocal rank fusion's constant (Cormack, Clarke, Buettcher 2009).
-FUSION = 60.0
 
 
 @njit(cache=True)
-def _contains(ascending: np.ndarray, value: int) -> bool:
-    at = np.searchsorted(ascending, value)
-    return bool(at < ascending.size and ascending[at] == value)
+def best_source(positions: np.ndarray) -> int:
+    """The source that places an item best, of its positions in the sources' lists; ties go to the first; NO_SOURCE if none has it."""
+    best = NO_SOURCE
+    for source in range(positions.size):
+        if positions[source] != NOT_FOUND and (best == NO_SOURCE or positions[source] < positions[best]):
+            best = source
+    return best
 
 
 @njit(cache=True)
-def _may_stand(item: int, available: np.ndarray, seen: np.ndarray, chosen: np.ndarray) -> bool:
-    """Available, unseen and not chosen yet."""
-    if item < 0 or item >= available.size or not available[item] or _contains(seen, item):
-        return False
-    return not (chosen == item).any()
-
-
-@njit(cache=True)
-def best_source(item: int, request: int, offsets: np.ndarray, items: np.ndarray, n_sources: int) -> tuple[int, int]:
-    """(source, index into `items`) of the source that places `item` best; ties go to the first source; (NO_SOURCE, -1) if none has it."""
-    source, at, best = NO_SOURCE, -1, 1 << 40
-    for s in range(n_sources):
-        begin = offsets[s, request]
-        for j in range(begin, min(offsets[s, request + 1], begin + best)):
-            if items[j] == item:
-                source, at, best = s, j, j - begin
-                break
-    return source, at
-
-
-@njit(cache=True)
-def fuse(request: int, offsets: np.ndarray, items: np.ndarray, n_sources: int) -> np.ndarray:
-    """The request's items of all sources, distinct, by (reciprocal rank fusion score descending, item).
-
-    The score is the sum over the sources that hold the item of 1 / (60 + place), the place counted from 1.
-    """
-    n = 0
-    for s in range(n_sources):
-        n += offsets[s, request + 1] - offsets[s, request]
-    all_items, shares, at = np.empty(n, dtype=np.int32), np.empty(n), 0
-    for s in range(n_sources):
-        for j in range(offsets[s, request], offsets[s, request + 1]):
-            all_items[at], shares[at] = items[j], 1.0 / (FUSION + 1.0 + j - offsets[s, request])
-            at += 1
-    distinct, scores, m = np.empty(n, dtype=np.int32), np.zeros(n), 0
-    # Best places first, then by item: the same places make the same sum, whichever sources they are from.
-    by_share = np.argsort(-shares, kind="mergesort")
-    for j in by_share[np.argsort(all_items[by_share], kind="mergesort")]:
-        if m == 0 or distinct[m - 1] != all_items[j]:
-            distinct[m] = all_items[j]
-            m += 1
-        scores[m - 1] += shares[j]
-    return distinct[:m][np.argsort(-scores[:m], kind="mergesort")]
+def _place_of(item: int, items: np.ndarray, begin: int, end: int) -> int:
+    """The place of `item` in items[begin:end]; -1 where it is not there."""
+    for place in range(begin, end):
+        if items[place] == item:
+            return place
+    return -1
 
 
 @njit(cache=True)
 def climb(
     ks: np.ndarray,
+    history_lengths: np.ndarray,
     champion: int,
+    own_offsets: np.ndarray,
+    own_items: np.ndarray,
+    own_scores: np.ndarray,
     offsets: np.ndarray,
     items: np.ndarray,
+    positions: np.ndarray,
     scores: np.ndarray,
-    n_sources: int,
     seen_offsets: np.ndarray,
     seen: np.ndarray,
     available: np.ndarray,
@@ -82,13 +54,17 @@ def climb(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fill each request's list rung by rung with items that are available, unseen and not in it yet.
 
-    1. The champion's list: `champion` is a source's place, or `n_sources` for the ranker, whose list then stands behind the sources'.
-    2. What the sources propose, fused (`fuse`).
-    3. `fallback`: every item, most popular first.
+    1. The champion's list.
+    2. The candidates: what all sources propose, fused.
+    3. `fallback`: every item, most popular first. A request without history has this rung alone: nothing speaks for any
+       item but that others like it.
 
     Args:
-        ks: [n] how many items each request asks for.
-        offsets, items, scores: the lists of the sources (and the ranker), offsets [lists x n + 1] into items and scores.
+        ks, history_lengths: [n] how many items each request asks for, and how many events it is known by.
+        champion: a source's code, or the number of sources S for the ranker.
+        own_offsets, own_items, own_scores: the champion's lists, offsets [n + 1].
+        offsets, items: the candidates, best fused first, offsets [n + 1].
+        positions, scores: [candidates x S] where each source places the candidate (-1 not at all), and its score.
         seen_offsets, seen: items that a request must not get, ascending within a request.
         available: [n_items] boolean.
         fallback, fallback_scores: items in popularity order, and the scores they are given.
@@ -98,52 +74,41 @@ def climb(
         counts [n], then, of all requests one after the other: items, scores, sources, rungs. An item of the ranker's list has the
         ranker's score and names the source that places it best; an item of the second rung has that source's own score.
     """
-    n = ks.size
+    n, n_sources = ks.size, positions.shape[1]
     counts = np.zeros(n, dtype=np.int64)
     total = ks.sum()
     out_items, out_scores = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.float32)
     out_sources, out_rungs = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
     at = 0
     for i in range(n):
-        begin, end = at, at + ks[i]
-        forbidden = seen[seen_offsets[i] : seen_offsets[i + 1]]
-        for j in range(offsets[champion, i], offsets[champion, i + 1]):
-            if at == end:
+        begin, end, low, high = at, at + ks[i], seen_offsets[i], seen_offsets[i + 1]
+        is_warm = history_lengths[i] > 0
+        for j in range(own_offsets[i], own_offsets[i + 1]):
+            if at == end or not is_warm:
                 break
-            if _may_stand(items[j], available, forbidden, out_items[begin:at]):
-                out_items[at], out_scores[at] = items[j], scores[j]
-                out_sources[at], out_rungs[at] = champion, SOURCE_RUNG
+            item = own_items[j]
+            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+                out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, own_scores[j], champion, SOURCE_RUNG
                 if champion == n_sources:
-                    out_sources[at], out_rungs[at] = best_source(items[j], i, offsets, items, n_sources)[0], RANKER_RUNG
+                    place = _place_of(item, items, offsets[i], offsets[i + 1])
+                    out_sources[at], out_rungs[at] = best_source(positions[place]) if place >= 0 else NO_SOURCE, RANKER_RUNG
                 at += 1
-        if at < end:
-            for item in fuse(i, offsets, items, n_sources):
-                if at == end:
-                    break
-                if _may_stand(item, available, forbidden, out_items[begin:at]):
-                    source, found = best_source(item, i, offsets, items, n_sources)
-                    out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, scores[found], source, SOURCE_RUNG
-                    at += 1
+        for j in range(offsets[i], offsets[i + 1]):
+            if at == end or not is_warm:
+                break
+            item, source = items[j], best_source(positions[j])
+            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+                out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, scores[j, source], source, SOURCE_RUNG
+                at += 1
         for j in range(fallback.size):
             if at == end:
                 break
-            if _may_stand(fallback[j], available, forbidden, out_items[begin:at]):
-                out_items[at], out_scores[at] = fallback[j], fallback_scores[j]
-                out_sources[at], out_rungs[at] = popular_source, POPULARITY_RUNG
+            item = fallback[j]
+            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+                out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, fallback_scores[j], popular_source, POPULARITY_RUNG
                 at += 1
         counts[i] = at - begin
     return counts, out_items[:at], out_scores[:at], out_sources[:at], out_rungs[:at]
-
-
-@njit(cache=True)
-def count_seen(seen_offsets: np.ndarray, seen: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """[n] how many of each request's seen items are available: what they take away from it."""
-    counts = np.zeros(seen_offsets.size - 1, dtype=np.int64)
-    for i in range(counts.size):
-        for item in seen[seen_offsets[i] : seen_offsets[i + 1]]:
-            if 0 <= item < available.size and available[item]:
-                counts[i] += 1
-    return counts
 
 
 @njit(cache=True)
@@ -198,8 +163,8 @@ def explain(
     """For each recommended item the history items that speak for it most, best first: [items x n_because], then -1.
 
     By similarity, the larger of the two ways in which either may be the other's neighbour; where no history item is similar, by
-    cosine of the item vectors; where none is positive, the latest history items. Ties go to the later event. Items of the
-    popularity rung have no reasons but popularity.
+    cosine of the item vectors; where none is positive, the latest history items. Ties go to the later event. An item is its own
+    reason only where the history holds nothing else. Items of the popularity rung have no reasons but popularity.
 
     Args:
         counts: [n] how many of `items` and `rungs` are each request's.
@@ -233,7 +198,11 @@ def explain(
                 continue
             for j in range(m):
                 weights[j] = 0.0 if past[j] == item else _cosine(past[j], item, vectors_of, vectors)
-            if not _take_best(past, weights, because[r]):
-                because[r, : min(m, n_because)] = past[:n_because]
+            if _take_best(past, weights, because[r]):
+                continue
+            # The latest, by weights that fall from the last event on.
+            for j in range(m):
+                weights[j] = 0.0 if past[j] == item and m > 1 else m - j
+            _take_best(past, weights, because[r])
         begin += counts[i]
     return because

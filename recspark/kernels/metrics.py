@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import FIRST_CATEGORY
+from recspark.kernels.topk import contains
 
 # The columns that `measure_lists` fills for each k, in order.
 LIST_METRICS = ("precision", "recall", "f1", "hit_rate", "map", "mrr", "ndcg", "novelty", "diversity", "popularity_share")
@@ -17,12 +18,6 @@ NOT_LISTED = np.uint8(255)
 _N_LIST_METRICS = len(LIST_METRICS)
 # P(X <= x) of a Poisson variable X with mean 1, for x = 0, 1, ...
 _POISSON = np.cumsum(np.exp(-1.0) / np.cumprod(np.array([1.0, *range(1, 18)])))
-
-
-@njit(cache=True)
-def _contains(ascending: np.ndarray, value: int) -> bool:
-    at = np.searchsorted(ascending, value)
-    return bool(at < ascending.size and ascending[at] == value)
 
 
 @njit(cache=True)
@@ -68,7 +63,7 @@ def rank_metrics(hits: np.ndarray, n_positives: int, ks: np.ndarray, num: np.nda
 
 @njit(cache=True)
 def _known_categories(codes: np.ndarray, out: np.ndarray) -> int:
-    """Distinct codes of the vocabulary (neither padding nor unknown), ascending, into `out`; returns how many."""
+    """Distinct codes of the vocabulary (not padding, unknown or out of vocabulary), ascending, into `out`; returns how many."""
     n = 0
     for code in np.sort(codes):
         if code >= FIRST_CATEGORY and (n == 0 or out[n - 1] != code):
@@ -160,7 +155,7 @@ def measure_lists(
         if wanted.size > 0:
             hits = np.zeros(listed.size, dtype=np.bool_)
             for j in range(listed.size):
-                hits[j] = _contains(wanted, listed[j])
+                hits[j] = contains(wanted, 0, wanted.size, listed[j])
                 for earlier in range(j):
                     if hits[j] and listed[earlier] == listed[j]:
                         hits[j] = False
@@ -183,21 +178,22 @@ def measure_slates(
 
         auc       = P(score of a positive > score of another) + P(equal) / 2, over the pairs of one slate (Hanley, McNeil 1982);
                     not defined for slates of one class
-        accuracy  = candidates where sigmoid(score) >= 0.5, that is score >= 0, agrees with being positive (den: candidates)
+        accuracy  = candidates where "yes" to the p highest-scored, p being the slate's positives, agrees with being positive
+                    (den: candidates). No threshold on scores: a softmax loss leaves open what they are counted from
         base_rate = candidates that are positive (den: candidates): saying "no" always is accurate for 1 - base_rate of them
 
-    The slates are best first, so that one walk down the list counts the pairs.
+    The slates are best first (equal scores in the list's order), so that one walk down the list counts the pairs.
     """
     for i in range(offsets.size - 1):
         wanted = positives[positive_offsets[i] : positive_offsets[i + 1]]
         if wanted.size == 0:
             continue
-        right, n_positive, n_negative, pairs = 0, 0, 0, 0.0
+        n_positive, n_negative, pairs = 0, 0, 0.0
         j, end = offsets[i], offsets[i + 1]
         while j < end:
             score, tied_positive, tied_negative = scores[j], 0, 0
             while True:
-                if _contains(wanted, items[j]):
+                if contains(wanted, 0, wanted.size, items[j]):
                     tied_positive += 1
                 else:
                     tied_negative += 1
@@ -207,10 +203,13 @@ def measure_slates(
             pairs += tied_negative * (n_positive + 0.5 * tied_positive)
             n_positive += tied_positive
             n_negative += tied_negative
-            right += tied_positive if score >= 0 else tied_negative
         if n_positive > 0 and n_negative > 0:
             num[i, 0], den[i, 0] = pairs / (n_positive * n_negative), 1.0
-        num[i, 1], den[i, 1] = right, n_positive + n_negative
+        n_found = 0
+        for item in items[offsets[i] : offsets[i] + n_positive]:
+            n_found += contains(wanted, 0, wanted.size, item)
+        # Each positive that is missed is one wrong "no" and stands for one wrong "yes".
+        num[i, 1], den[i, 1] = n_positive + n_negative - 2 * (n_positive - n_found), n_positive + n_negative
         num[i, 2], den[i, 2] = n_positive, n_positive + n_negative
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -14,10 +12,3 @@ def as_ragged(column: pa.ListArray) -> Ragged:
     """An Arrow column of lists without nulls as (offsets [n + 1], values): list i is values[offsets[i]:offsets[i + 1]]."""
     offsets = column.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
     return offsets, column.values.to_numpy(zero_copy_only=False)
-
-
-def stack(lists: Sequence[Ragged]) -> Ragged:
-    """Several ragged columns of n lists as one: offsets [columns, n + 1] into one array of values."""
-    bases = np.cumsum([0, *(len(values) for _, values in lists)])
-    offsets = np.stack([offsets + base for (offsets, _), base in zip(lists, bases[:-1], strict=True)])
-    return offsets, np.concatenate([values for _, values in lists])

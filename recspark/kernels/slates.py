@@ -167,7 +167,7 @@ def slate_features(
     Each source: found 0 or 1; 1 / (1 + position); its score less the mean, by the population standard deviation, of
     the slate's candidates that it found; all 0 where it did not find the item, the last also where its scores are equal.
     popularity = (log(1 + score) - mean) / std over the catalogue. recency = log(1 + age in days).
-    category_match = share of the history that has a code (of `categories`, unknown left out) in common with the
+    category_match = share of the history that has a code (of `categories`, unknown and out of vocabulary left out) in common with the
     candidate; category_match_recent = the same weighted 1 for the latest event, 1/2 for the one before, 1/3 ...; both
     0 without a history. n_sources = sources that found the item. blended_reciprocal_position = 1 / (1 + place in the slate).
 

@@ -26,18 +26,22 @@ def _is_worse(score: float, item: int, other_score: float, other_item: int) -> b
 
 
 @njit(cache=True)
-def _is_masked(item: int, allowed: np.ndarray, seen_items: np.ndarray, low: int, high: int) -> bool:
-    """`item` is not allowed, or stands in the ascending `seen_items[low:high]`."""
-    if item >= allowed.size or not allowed[item]:
-        return True
+def contains(ascending: np.ndarray, low: int, high: int, value: int) -> bool:
+    """`value` stands in `ascending[low:high]`."""
     end = high
     while low < high:
         middle = (low + high) // 2
-        if seen_items[middle] < item:
+        if ascending[middle] < value:
             low = middle + 1
         else:
             high = middle
-    return low < end and seen_items[low] == item
+    return low < end and ascending[low] == value
+
+
+@njit(cache=True)
+def is_masked(item: int, allowed: np.ndarray, seen_items: np.ndarray, low: int, high: int) -> bool:
+    """`item` is not allowed (or no item), or stands in the ascending `seen_items[low:high]`."""
+    return item < 0 or item >= allowed.size or not allowed[item] or contains(seen_items, low, high, item)
 
 
 @njit(cache=True)
@@ -99,7 +103,7 @@ def _offer_tile(products, user_biases, item_ids, item_biases, allowed, seen_offs
             score = products[row, column] + item_biases[column] + user_biases[row]
             item = item_ids[column]
             # Most scores are too low: the mask is asked last.
-            if enters(heap_items, heap_scores, size, score, item) and not _is_masked(item, allowed, seen_items, low, high):
+            if enters(heap_items, heap_scores, size, score, item) and not is_masked(item, allowed, seen_items, low, high):
                 size = push(heap_items, heap_scores, size, score, item)
         sizes[row] = size
 
@@ -154,7 +158,7 @@ def _by_neighbours(  # type: ignore[no-untyped-def]
             item = touched[place]
             # Rounded before it is compared: equal in the table means equal here.
             score = np.float32(sums[item])
-            if enters(items[row], scores[row], sizes[row], score, item) and not _is_masked(item, allowed, seen_items, low, high):
+            if enters(items[row], scores[row], sizes[row], score, item) and not is_masked(item, allowed, seen_items, low, high):
                 sizes[row] = push(items[row], scores[row], sizes[row], score, item)
         sort_heap(items[row], scores[row], sizes[row])
 
@@ -167,7 +171,7 @@ def _of_order(order_items, order_scores, allowed, seen_offsets, seen_items, item
             if size == items.shape[1]:
                 break
             item, score = order_items[place], order_scores[place]
-            if not np.isnan(score) and not _is_masked(item, allowed, seen_items, seen_offsets[row], seen_offsets[row + 1]):
+            if not np.isnan(score) and not is_masked(item, allowed, seen_items, seen_offsets[row], seen_offsets[row + 1]):
                 items[row, size], scores[row, size] = item, score
                 size += 1
         sizes[row] = size

@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from recspark.handover.arrays import Published
+from recspark.kernels.catalogue import available_items
+from recspark.kernels.topk import order_by_score
 
 
 class Fallback(NamedTuple):
-    """Available items by (popularity score descending, item_idx), then those without learnt events by item_idx."""
+    """Available items by (popularity score descending, item_idx), as the popular source orders them, then those without learnt events."""
 
     items: np.ndarray  # [n_available] int32
     scores: np.ndarray  # [n_available] float32; 0 for items without learnt events
@@ -21,16 +23,9 @@ class Fallback(NamedTuple):
 @lru_cache(maxsize=2)
 def fallback_of(item_popularity: Published, item_features: Published) -> Fallback:
     """The last rung, item-sized, built once a worker process."""
-    popularity, features = item_popularity.arrays(), item_features.arrays()
-    index = np.asarray(features["item_idx"])
-    n_items = int(index.max()) + 1 if index.size else 0
-    available = np.zeros(n_items, dtype=np.bool_)
-    available[index] = np.asarray(features["available"], dtype=np.bool_)
-    scores, learnt = np.zeros(n_items), np.zeros(n_items, dtype=np.bool_)
-    known = np.asarray(popularity["item_idx"])
-    within = known < n_items
-    scores[known[within]] = np.asarray(popularity["score"])[within]
-    learnt[known[within]] = True
-    order = np.lexsort((np.arange(n_items), -scores, ~learnt))
-    order = order[available[order]]
-    return Fallback(order.astype(np.int32), scores[order].astype(np.float32), available)
+    popularity, available = item_popularity.arrays(), available_items(item_features.arrays())
+    learnt, scores = order_by_score(popularity["item_idx"], popularity["score"])
+    others = np.setdiff1d(np.arange(available.size, dtype=np.int32), learnt)
+    items, scores = np.concatenate([learnt, others]), np.concatenate([scores, np.zeros(others.size, np.float32)])
+    kept = np.isin(items, np.flatnonzero(available))
+    return Fallback(items[kept], scores[kept], available)

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import RANKER
-from recspark.tables.lineage import Before
+from recspark.handover.arrays import Published
+from recspark.kernels.catalogue import available_items
+from recspark.kernels.checks import check_lists
+from recspark.kernels.ragged import as_ragged
+from recspark.tables.lineage import Before, ItemFeatures
+
+# Sums over a batch of requests.
+_COUNTS = ("n", "n_covered", "n_empty", "duplicates", "seen_leaks", "unavailable")
 
 
-def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame) -> DataFrame:
-    """One row: requests, and how many of them are covered, are empty; items that stand twice; items that were seen."""
-    mine = staged.select("request_idx", "item_idxs", "shortfall")
-    masked = seen.select("request_idx", F.col("items").alias("seen"))
-    joined = requests.select("request_idx", "k").join(mine, "request_idx", "left").join(masked, "request_idx", "left")
-    # Not size: that of null is -1.
-    n_items = F.coalesce(F.array_size("item_idxs"), F.lit(0))
-    leaks = F.when(F.col("item_idxs").isNotNull() & F.col("seen").isNotNull(), F.size(F.array_intersect("item_idxs", "seen"))).otherwise(0)
-    repeated = F.when(F.col("item_idxs").isNull(), 0).otherwise(n_items - F.size(F.array_distinct("item_idxs")))
-    covered = F.col("item_idxs").isNotNull() & ((n_items >= F.col("k")) | (F.col("shortfall") != ""))
-    return joined.agg(
-        F.count(F.lit(1)).alias("n"),
-        F.sum(covered.cast("double")).alias("n_covered"),
-        F.sum((n_items == 0).cast("double")).alias("n_empty"),
-        F.sum(repeated).cast("double").alias("duplicates"),
-        F.sum(leaks).cast("double").alias("seen_leaks"),
+def _count_batch(batch: pa.RecordBatch, available: np.ndarray) -> pa.RecordBatch:
+    found = check_lists(as_ragged(batch.column("item_idxs")), as_ragged(batch.column("seen")), available)
+    ks, is_staged, is_explained = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("k", "is_staged", "is_explained"))
+    covered = is_staged & (found.n_items >= np.minimum(ks, found.n_eligible)) & ((found.n_items >= ks) | is_explained)
+    empty = found.n_items == 0
+    sums = [batch.num_rows, *(int(one.sum()) for one in (covered, empty, found.n_repeated, found.n_seen, found.n_unavailable))]
+    return pa.RecordBatch.from_arrays([pa.array([float(one)]) for one in sums], names=list(_COUNTS))
+
+
+def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame, item_features: Published) -> DataFrame:
+    """One row: requests, and how many of them are covered, are empty; items that stand twice, were seen, are not available."""
+    mine = staged.select("request_idx", "item_idxs", (F.col("shortfall") != "").alias("is_explained"), F.lit(True).alias("is_staged"))
+    joined = (
+        requests.select("request_idx", "k")
+        .join(mine, "request_idx", "left")
+        .join(seen.select("request_idx", F.col("items").alias("seen")), "request_idx", "left")
     )
+    nothing = F.array().cast("array<int>")
+    filled = {name: F.coalesce(name, nothing) for name in ("item_idxs", "seen")}
+    filled |= {name: F.coalesce(name, F.lit(False)) for name in ("is_staged", "is_explained")}
+
+    def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        available = available_items(item_features.arrays())
+        for batch in batches:
+            if batch.num_rows:
+                yield _count_batch(batch, available)
+
+    sums = joined.withColumns(filled).mapInArrow(count, ", ".join(f"{name} double" for name in _COUNTS))
+    return sums.agg(*[F.coalesce(F.sum(name), F.lit(0.0)).alias(name) for name in _COUNTS])
 
 
 def _churn(staged: DataFrame, live: DataFrame | None) -> DataFrame:
@@ -58,14 +80,14 @@ def _share(name: str, count: str, what: str, limit: float, at_least: bool) -> Co
     """The gate of a share of the requests; without requests it does not pass."""
     share = F.when(F.col("n") > 0, F.col(count) / F.col("n"))
     bound = f"at least {limit}" if at_least else f"at most {limit}"
-    text = F.format_string(f"%.0f of %d requests {what}: the share is %.4f, and must be {bound}", count, "n", share)
+    text = F.format_string(f"%.0f of %.0f requests {what}: the share is %.4f, and must be {bound}", count, "n", share)
     message = F.when(F.col("n") > 0, text).otherwise("there are no requests")
     return _gate(name, share, F.lit(limit), share >= limit if at_least else share <= limit, message)
 
 
 def _count(name: str, what: str, limit: int) -> Column:
-    value = F.coalesce(F.col(name), F.lit(0.0))
-    return _gate(name, value, F.lit(limit), value <= limit, F.format_string(f"%.0f recommended items {what}; at most {limit} may", value))
+    message = F.format_string(f"%.0f recommended items {what}; at most {limit} may", name)
+    return _gate(name, F.col(name), F.lit(limit), F.col(name) <= limit, message)
 
 
 def _churn_gate(limit: float) -> Column:
@@ -94,35 +116,40 @@ def build_gates(
     requests: DataFrame,
     seen: DataFrame,
     champion: DataFrame,
+    item_features: ItemFeatures,
     recommendations: Annotated[DataFrame, Before("recommendations")] | None,
     *,
     min_coverage: float = 1.0,
     max_empty: float = 0.1,
     max_duplicates: int = 0,
     max_seen_leaks: int = 0,
+    max_unavailable: int = 0,
     max_churn: float = 1.0,
     min_quality_ratio: float = 1.0,
     min_quality: float = 0.0,
 ) -> DataFrame:
     """One row a gate: its figure, its limit, whether it passed, and the figure in words. One pass over the staged rows.
 
-    coverage    share of requests with k items or a stated shortfall; at least `min_coverage`
+    coverage    share of requests with k items, or else all that are eligible (available, unseen) and a stated shortfall; at least
+                `min_coverage`. What is eligible is counted here, from `seen` and `item_features`
     empty       share of requests without any item; at most `max_empty`
     duplicates  items that stand twice in a list; at most `max_duplicates`
     seen_leaks  items that the request has seen; at most `max_seen_leaks`
+    unavailable items that may not be recommended; at most `max_unavailable`
     churn       1 - mean Jaccard overlap with the live lists of the users in both; at most `max_churn`; passes without live lists
     quality     the champion's figure on tune; at least `min_quality_ratio` times the best single source's, and `min_quality`;
                 where tune has no figure it passes unless `min_quality` asks for one
 
     `recommendations` None: nothing is live yet.
     """
-    figures = _counts(staged_recommendations, requests, seen).crossJoin(_churn(staged_recommendations, recommendations))
+    figures = _counts(staged_recommendations, requests, seen, item_features).crossJoin(_churn(staged_recommendations, recommendations))
     decided = champion.select("model", "metric", "ranker_value", "best_source_value")
     gates = F.array(
-        _share("coverage", "n_covered", "have k items or a stated shortfall", min_coverage, at_least=True),
+        _share("coverage", "n_covered", "have k items, or all that are eligible and a stated shortfall", min_coverage, at_least=True),
         _share("empty", "n_empty", "have no item at all", max_empty, at_least=False),
         _count("duplicates", "stand twice in their list", max_duplicates),
         _count("seen_leaks", "had been seen", max_seen_leaks),
+        _count("unavailable", "are not available", max_unavailable),
         _churn_gate(max_churn),
         quality_gate(min_quality_ratio, min_quality),
     )

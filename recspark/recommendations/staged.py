@@ -6,58 +6,56 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import RANKER, RUNGS
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, ContractError
 from recspark.handover.arrays import Published
-from recspark.kernels.ladder import climb, count_seen, explain
-from recspark.kernels.ragged import as_ragged, stack
+from recspark.kernels.ladder import climb, explain
+from recspark.kernels.ragged import as_ragged
+from recspark.kernels.topk import frozen
 from recspark.recommendations.fallback import Fallback, fallback_of
 from recspark.tables.lineage import ItemFeatures, ItemNeighbours, ItemPopularity, ItemVectors
 
+# Why a request gets fewer than k: fixed, so that they can be counted.
+TOO_FEW = "too few available items are unseen"
+NOTHING = "no available item is unseen"
+
 # One row an item (reason 0) and one for each of its reasons (1, 2, ...).
-_SLOT_COLUMNS = "request_idx bigint, place int, reason int, item_idx int, score float, source string, rung string, shortfall string"
+_SLOT_COLUMNS = "request_idx bigint, place int, reason int, item_idx int, score float, source string, rung string"
 _SLOTS = pa.schema(
     [("request_idx", pa.int64()), ("place", pa.int32()), ("reason", pa.int32()), ("item_idx", pa.int32()), ("score", pa.float32())]
-    + [(name, pa.string()) for name in ("source", "rung", "shortfall")]
+    + [(name, pa.string()) for name in ("source", "rung")]
 )
 
 
 def _gathered(
     requests: DataFrame,
     source_candidates: DataFrame,
+    candidates: DataFrame,
     ranked: DataFrame | None,
     champion: DataFrame,
     seen: DataFrame,
     histories: DataFrame,
-    sources: Sequence[str],
 ) -> DataFrame:
-    """One row a request with all that its list is made of: k, model, items_MODEL, scores_MODEL, seen, history, length."""
-    mine = [F.col("source") == source for source in sources]
-    columns = [
-        F.first(F.when(is_mine, F.col(column)), ignorenulls=True).alias(f"{column}_{source}")
-        for source, is_mine in zip(sources, mine, strict=True)
-        for column in ("items", "scores")
-    ]
-    lists = source_candidates.filter(F.col("source").isin(*sources)).groupBy("request_idx").agg(*columns)
+    """One row a request with all that its list is made of: k, model, the champion's list, the candidates, seen, history."""
+    lists = source_candidates.select("source", "request_idx", "items", "scores")
+    if ranked is not None:
+        lists = lists.unionByName(ranked.select(F.lit(RANKER).alias("source"), "request_idx", "items", "scores"))
+    model = F.broadcast(champion.select("model"))
+    own = lists.join(model, F.col("source") == F.col("model"))
     frame = (
         requests.select("request_idx", "k")
-        .crossJoin(champion.select("model"))
-        .join(lists, "request_idx", "left")
+        .crossJoin(model)
+        .join(own.select("request_idx", F.col("items").alias("own"), F.col("scores").alias("own_scores")), "request_idx", "left")
+        .join(candidates.select("request_idx", "items", "positions", "scores"), "request_idx", "left")
         .join(seen.select("request_idx", F.array_sort("items").alias("seen")), "request_idx", "left")
         .join(histories.select("request_idx", F.slice("items", 1, F.col("length")).alias("history")), "request_idx", "left")
     )
-    if ranked is not None:
-        own = ranked.select("request_idx", F.col("items").alias(f"items_{RANKER}"), F.col("scores").alias(f"scores_{RANKER}"))
-        frame = frame.join(own, "request_idx", "left")
-    return frame.select(
-        *[
-            F.coalesce(F.col(f"`{name}`"), F.array().cast(kind)).alias(name) if kind.startswith("array") else F.col(f"`{name}`")
-            for name, kind in frame.dtypes
-        ]
-    )
+    lists_of = {name: F.coalesce(name, F.array().cast(kind)) for name, kind in frame.dtypes if kind.startswith("array")}
+    return frame.withColumns(lists_of)
 
 
 def _as_matrix(offsets: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -69,12 +67,16 @@ def _as_matrix(offsets: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
     return matrix, lengths
 
 
-def _shortfalls(counts: np.ndarray, ks: np.ndarray, n_seen: np.ndarray, n_available: int) -> np.ndarray:
-    """[n] why a request gets fewer than k, in words; empty where it gets k."""
-    texts = np.full(counts.size, "", dtype=object)
-    for i in np.flatnonzero(counts < ks):
-        texts[i] = f"{counts[i]} of {ks[i]}: of {n_available} available items {n_seen[i]} are seen"
-    return texts
+def _of_each_source(batch: pa.RecordBatch, column: str, sources: Sequence[str]) -> np.ndarray:
+    """A flat column of `candidates` as [candidates x sources]."""
+    values = as_ragged(batch.column(column))[1]
+    n_items = len(batch.column("items").values)
+    if values.size != n_items * len(sources):
+        raise ContractError(
+            f"staged_recommendations: {n_items} candidates have {values.size} {column}, which is not one for each of the sources "
+            f"{list(sources)}; give staged_recommendations.sources the sources of candidates, in their order"
+        )
+    return values.reshape(n_items, len(sources))
 
 
 def _place_of(champion: str, sources: Sequence[str]) -> int:
@@ -92,32 +94,22 @@ def _fill_batch(
     n_because: int,
 ) -> pa.RecordBatch:
     """The slots of a batch of requests: items by the ladder, then their reasons."""
-    champion = _place_of(batch.column("model")[0].as_py(), sources)
-    # Without a ranker's list at this horizon the ladder goes on with the sources.
-    names = [*sources, RANKER]
-    lists = [batch.schema.get_field_index(f"items_{name}") >= 0 for name in names]
-    empty = (np.zeros(batch.num_rows + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
-    items = [as_ragged(batch.column(f"items_{name}")) if there else empty for name, there in zip(names, lists, strict=True)]
-    scores = [as_ragged(batch.column(f"scores_{name}"))[1] if there else empty[1] for name, there in zip(names, lists, strict=True)]
-    ks = batch.column("k").to_numpy(zero_copy_only=False).astype(np.int64)
-    seen = as_ragged(batch.column("seen"))
-    offsets, stacked = stack(items)
+    histories, lengths = _as_matrix(*as_ragged(batch.column("history")))
     counts, filled, filled_scores, source_codes, rungs = climb(
-        ks,
-        champion,
-        offsets,
-        stacked.astype(np.int32, copy=False),
-        np.concatenate(scores).astype(np.float32, copy=False),
-        len(sources),
-        *seen,
-        fallback.available,
-        fallback.items,
-        fallback.scores,
+        batch.column("k").to_numpy(zero_copy_only=False).astype(np.int64),
+        lengths,
+        _place_of(batch.column("model")[0].as_py(), sources),
+        *as_ragged(batch.column("own")),
+        as_ragged(batch.column("own_scores"))[1],
+        *as_ragged(batch.column("items")),
+        _of_each_source(batch, "positions", sources),
+        _of_each_source(batch, "scores", sources),
+        *as_ragged(batch.column("seen")),
+        *(fallback.available, fallback.items, fallback.scores),
         len(sources),
     )
-    because = explain(counts, filled, rungs, *_as_matrix(*as_ragged(batch.column("history"))), n_because, *neighbours, *vectors)
+    because = explain(counts, filled, rungs, histories, lengths, n_because, *neighbours, *vectors)
     request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
-    shortfalls = _shortfalls(counts, ks, count_seen(*seen, fallback.available), len(fallback.items))
     places = np.arange(filled.size) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     # The popularity rung's code stands behind the sources'; NO_SOURCE (-1) reads the entry at the end.
     source_names = np.array([*sources, "popular", RANKER], dtype=object)[source_codes]
@@ -132,16 +124,22 @@ def _fill_batch(
         filled_scores[row],
         source_names[row],
         np.array(RUNGS, dtype=object)[rungs][row],
-        shortfalls[request],
     ]
     return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(columns, _SLOTS, strict=True)], schema=_SLOTS)
 
 
-def _arrays_of(item_neighbours: Published, item_vectors: Published) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(idx, neighbour_idx, score) and (idx, vector [m x D]); empty tables have arrays of no rows."""
-    known, factors = item_neighbours.arrays(), item_vectors.arrays()
-    vector = factors["vector"] if factors["vector"].ndim == 2 else np.zeros((0, 1), dtype=np.float32)
-    return [known["idx"], known["neighbour_idx"], known["score"]], [factors["idx"], vector]
+def _neighbours_of(item_neighbours: Published | None) -> list[np.ndarray]:
+    """idx, neighbour_idx, score; arrays of no rows where nothing was fitted."""
+    known = item_neighbours.arrays() if item_neighbours else {}
+    kinds = {"idx": np.int64, "neighbour_idx": np.int64, "score": np.float32}
+    return [frozen(known.get(name, np.empty(0)), kind) for name, kind in kinds.items()]
+
+
+def _vectors_of(item_vectors: Published | None) -> list[np.ndarray]:
+    """idx [m], vector [m x D]; likewise."""
+    known = item_vectors.arrays() if item_vectors else {}
+    idx, vector = frozen(known.get("idx", np.empty(0)), np.int64), frozen(known.get("vector", np.empty(0)), np.float32)
+    return [idx, vector if vector.ndim == 2 else vector.reshape(0, 1)]
 
 
 def _items() -> Column:
@@ -162,17 +160,18 @@ def _items() -> Column:
 
 
 def _collected(slots: DataFrame, item_index: DataFrame) -> DataFrame:
-    """request_idx, item_idxs, items, shortfall of every request with an item; item ids looked up by a join."""
+    """request_idx, item_idxs, items of every request with an item; item ids looked up by a join."""
     named = slots.join(item_index.select("item_idx", "item_id"), "item_idx", "left")
     slot = F.struct("place", "reason", "item_idx", "item_id", "score", "source", "rung")
-    lists = named.groupBy("request_idx").agg(F.sort_array(F.collect_list(slot)).alias("slots"), F.max("shortfall").alias("shortfall"))
+    lists = named.groupBy("request_idx").agg(F.sort_array(F.collect_list(slot)).alias("slots"))
     chosen = F.transform(F.filter("slots", lambda one: one["reason"] == 0), lambda one: one["item_idx"])
-    return lists.select("request_idx", chosen.alias("item_idxs"), _items().alias("items"), "shortfall")
+    return lists.select("request_idx", chosen.alias("item_idxs"), _items().alias("items"))
 
 
 def build_staged(
     requests: DataFrame,
     source_candidates: DataFrame,
+    candidates: DataFrame,
     champion: DataFrame,
     seen: DataFrame,
     histories: DataFrame,
@@ -180,45 +179,50 @@ def build_staged(
     user_index: DataFrame,
     item_popularity: ItemPopularity,
     item_features: ItemFeatures,
-    item_neighbours: ItemNeighbours,
-    item_vectors: ItemVectors,
+    item_neighbours: ItemNeighbours | None,
+    item_vectors: ItemVectors | None,
     ranked: DataFrame | None,
     *,
     sources: list[str] = ["als", "item_cosine", "popular"],  # noqa: B006 (a knob's default, never changed)
-    n_because: int = 3,
+    n_because: PositiveInt = 3,
 ) -> DataFrame:
     """One row a request: k distinct, unseen, available items with reasons, or as many as there are and why not k.
 
-    The list is filled rung by rung (kernels.ladder.climb): the champion's list, the sources' lists fused, every available item by
-    popularity. `source` is the source that places the item best (ranker where none holds it), `score` the ranker's on its rung,
-    that source's own on the source rung, the popularity score on the last. `because` names up to `n_because` items of the history
-    (kernels.ladder.explain); it is empty for requests without history and on the popularity rung.
+    The list is filled rung by rung (kernels.ladder.climb): the champion's list, the candidates (all sources fused), every available
+    item by popularity; requests without history have the last rung alone. `source` is the source that places the item best (ranker
+    where none holds it), `score` the ranker's on its rung, that source's own on the source rung, the popularity score on the last.
+    `because` names up to `n_because` items of the history (kernels.ladder.explain), at least one but on the popularity rung.
+    `shortfall` is one of TOO_FEW and NOTHING, or empty. Without neighbours or vectors (None) reasons rest on what is left.
+
+    Args:
+        sources: those of `candidates`, in their order.
+        n_because: reasons an item, at most.
 
     Raises:
-        ConfigError: no source is named, one is named twice, or n_because is negative.
+        ConfigError: no source is named, one is named twice, or n_because is less than 1; within the task: an unknown champion.
+        ContractError: within the task: candidates of other sources.
     """
     if not sources or len(set(sources)) < len(sources) or RANKER in sources:
         raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, not {RANKER!r}")
-    if n_because < 0:
-        raise ConfigError(f"staged_recommendations.n_because is {n_because}: a number of reasons is 0 or more; 3 is usual")
+    if n_because < 1:
+        raise ConfigError(f"staged_recommendations.n_because is {n_because}: a recommendation has at least one reason; 3 is usual")
 
     def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)
-        neighbours, vectors = _arrays_of(item_neighbours, item_vectors)
+        neighbours, vectors = _neighbours_of(item_neighbours), _vectors_of(item_vectors)
         for batch in batches:
             if batch.num_rows:
                 yield _fill_batch(batch, sources, fallback, neighbours, vectors, n_because)
 
-    slots = _gathered(requests, source_candidates, ranked, champion, seen, histories, sources).mapInArrow(fill, _SLOT_COLUMNS)
-    lists = _collected(slots, item_index)
+    gathered = _gathered(requests, source_candidates, candidates, ranked, champion, seen, histories)
+    lists = _collected(gathered.mapInArrow(fill, _SLOT_COLUMNS), item_index)
     users = requests.select("request_idx", "user_idx", "k").join(user_index.select("user_idx", "user_id"), "user_idx")
-    nothing = F.concat(F.lit("0 of "), F.col("k"), F.lit(": every available item is seen"))
-    staged = users.join(lists, "request_idx", "left")
-    return staged.select(
+    n_items = F.coalesce(F.array_size("item_idxs"), F.lit(0))
+    return users.join(lists, "request_idx", "left").select(
         "request_idx",
         "user_id",
         "k",
         F.coalesce("item_idxs", F.array().cast("array<int>")).alias("item_idxs"),
         F.coalesce("items", F.array().cast(lists.schema["items"].dataType)).alias("items"),
-        F.coalesce(F.col("shortfall"), nothing).alias("shortfall"),
+        F.when(n_items >= F.col("k"), "").when(n_items == 0, NOTHING).otherwise(TOO_FEW).alias("shortfall"),
     )

@@ -1,6 +1,6 @@
 """What models know (vectors, neighbours), what each source proposes, and the slates that rankers read."""
 
-from recspark.tables.contract import Column, Table
+from recspark.tables.contract import SHARD, Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
 _SOURCE = Column("source", "string", "The model that wrote the row: als, item_cosine, popular.")
@@ -80,6 +80,7 @@ EXAMPLES = Table(
         Column("labels", "array<float>", "S: 1 where the candidate is a positive label, else 0."),
         Column("n_positives", "int", "Positive labels of the request, found by a source or not; -1 where labels are not known."),
         Column("weight", "float", "Weight in the loss: 0 where the slate holds no positive label.", check="weight >= 0"),
+        SHARD,
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),

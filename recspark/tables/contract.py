@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 # Columns that the runner adds to what a job's function returns, and takes from what it is given.
-STAMPED = frozenset({"horizon", "delivery", "run_id"})
+STAMPED = frozenset({"horizon", "delivery", "run_id", "shard"})
+# Slates of 4 KB: a file of this many stays one row group, which is what Petastorm can address.
+SHARD_ROWS = 8192
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Column:
     nullable: bool = False
     check: str | None = None
     volatile: bool = False  # differs between two equal runs (run ids, clock times)
+
+
+# Which file a row of a hand-over table stands in: a rule of the data, so that a training reads the same rows in the same
+# order however Spark cut the work that wrote them.
+SHARD = Column("shard", "int", f"request_idx div {SHARD_ROWS}: the rows of one file.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Table:
     slices: tuple[str, ...] = ()
     merge: bool = False
     permanent: bool = False  # its rows are never replaced, whatever is read again: an id keeps its index
-    handover: bool = False  # read by Petastorm: one row group a file, plain features only
+    handover: bool = False  # read by Petastorm: a file a shard, of one row group; plain features only; has the column SHARD
 
     def __post_init__(self) -> None:
         names = set(self.column_names)
@@ -58,8 +65,8 @@ class Table:
 
     @property
     def partitioning(self) -> tuple[str, ...]:
-        """Delta partition columns: the slices, so that replacing a slice rewrites nothing else."""
-        return self.slices
+        """Delta partition columns: the slices, so that replacing a slice rewrites nothing else; a hand-over table's shards."""
+        return (*self.slices, SHARD.name) if SHARD in self.columns else self.slices
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -39,7 +39,11 @@ FEATURE_STATS = Table(
         _HORIZON,
         Column("entity", "string", "item or user.", check="entity in ('item', 'user')"),
         Column("feature", "string", "The attribute."),
-        Column("statistic", "string", "median, low, high, mean, std, min, max; token for a vocabulary entry, bucket for hashed others."),
+        Column(
+            "statistic",
+            "string",
+            "median, most_frequent, low, high, mean, std, min, max; token for a vocabulary entry, bucket for hashed others.",
+        ),
         Column("token", "string", "The vocabulary entry, or the number of the bucket; empty for numbers."),
         Column("value", "double", "The number; for a token how often it was seen."),
         Column("code", "int", "The token's code, unique among all features of the entity; -1 for numbers."),
@@ -56,14 +60,15 @@ ITEM_FEATURES = Table(
         Column(
             "numbers",
             "array<float>",
-            "Normalised numbers, each followed by its was-missing indicator; one entry, 0, when none is configured.",
+            "Normalised numbers, each followed by its was-missing indicator, then one indicator for each categorical feature; "
+            "one entry, 0, when nothing is configured.",
         ),
         Column(
             "categories",
             "array<int>",
-            "Category codes: 0 padding, 1 unknown, then buckets and vocabularies; one entry, 0, when there are none.",
+            "Category codes: 0 padding, 1 unknown, 2 out of vocabulary, then buckets and vocabularies; one entry, 0, when there are none.",
         ),
-        Column("available", "boolean", "May be recommended."),
+        Column("available", "boolean", "May be recommended; at a horizon whose labels have closed every item may."),
     ),
     key=("horizon", "item_idx"),
     slices=("horizon",),

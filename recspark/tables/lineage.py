@@ -18,6 +18,7 @@ class Rows:
 
     roles: tuple[str, ...]
     flags: bool = True  # users in `flagged_users` are not learnt from
+    every_repeat: bool = False  # also the repeats of a user, item and type that the configuration's `repeats` drops
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class AsPlan:
 LearnRows = Annotated["DataFrame", Rows(("learn",))]
 # What a request's history may hold: learnt rows, and the rows of users that models do not learn from.
 HistoryRows = Annotated["DataFrame", Rows(("learn", "context"))]
+# The same with every repeat: when something was done last, whatever models learn from.
+PastRows = Annotated["DataFrame", Rows(("learn", "context"), every_repeat=True)]
 # What a horizon must predict: only the job that writes `labels` may ask for it.
 LabelRows = Annotated["DataFrame", Rows(("label",))]
 # Learnt rows before anybody is flagged: only the job that flags may ask for it.
@@ -100,7 +103,8 @@ UsersSource = Annotated["DataFrame", Source("users")]
 Now = Annotated[datetime, Clock()]
 WorkFolder = Annotated[str, Folder()]
 
-ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item'", ("idx",))]
-ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"))]
+# Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
+ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
+ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_cosine'", ("idx", "position"))]
 ItemPopularity = Annotated["Published", AsArrays("popularity", None, ("item_idx",))]
 ItemFeatures = Annotated["Published", AsArrays("item_features", None, ("item_idx",))]

@@ -15,7 +15,7 @@ STAGED = Table(
         Column("k", "int", "How many were asked for."),
         Column("item_idxs", "array<int>", "The items, best first: what the gates check."),
         Column("items", _ITEMS, "What will be published: rank counts from 1; because holds item_ids of the user's history."),
-        Column("shortfall", "string", "Why there are fewer than k; empty where there are k."),
+        Column("shortfall", "string", "Why there are fewer than k, one of a few fixed reasons; empty where there are k."),
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),
@@ -25,7 +25,7 @@ GATES = Table(
     "The figures that decide whether the staged recommendations go live.",
     (
         _HORIZON,
-        Column("gate", "string", "coverage, empty, duplicates, seen_leaks, churn, quality."),
+        Column("gate", "string", "coverage, empty, duplicates, seen_leaks, unavailable, churn, quality."),
         Column("value", "double", "The figure.", nullable=True),
         Column("limit", "double", "What it is held against."),
         Column("passed", "boolean", "It holds."),

@@ -81,7 +81,7 @@ def test_worlds_equal_the_dense_reference_however_they_are_partitioned(events) -
     for partitions, n_blocks in ((1, 3), (2, 1), (7, 5)):
         shuffled = frame.orderBy(F.xxhash64("event_key", F.lit(partitions))).repartition(partitions)
         knobs: dict[str, Any] = {"n_neighbours": 4, "min_support": 2, "shrinkage": 3.0, "n_blocks": n_blocks}
-        found = _rows(build_item_cosine(shuffled, weights={"use": 1.0}, **knobs))
+        found = _rows(build_item_cosine(shuffled, weights={"use": 1.0}, value_as="linear", **knobs))
         first = first or found
         assert found == first
     assert first is not None
@@ -120,6 +120,27 @@ def test_decay_and_empty_interactions(events) -> None:  # type: ignore[no-untype
     # Columns (1, .5) and (1, 1).
     assert found[0][2] == pytest.approx(1.5 / (1.25**0.5 * 2**0.5))
     assert _rows(build_item_cosine(events([]), weights={"use": 1.0})) == []
+
+
+@pytest.mark.parametrize("half_life_days", [3.0, 0.05])
+def test_partitions_change_no_bit_of_decayed_sums(events, half_life_days) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(11)
+    # Several events a pair, of weights that no sum of doubles adds up alike in two orders; over 40 days, down to 0.5^800.
+    rows = [
+        (int(user), int(item), "use", float(value), float(day))
+        for user, item, value, day in zip(
+            rng.integers(0, 30, 900), rng.integers(0, 12, 900), rng.random(900) * 9, rng.random(900) * 40, strict=True
+        )
+    ]
+    frame = events(rows)
+    found = []
+    for partitions, n_blocks in ((1, 1), (2, 3), (7, 4)):
+        shuffled = frame.orderBy(F.xxhash64("event_key", F.lit(partitions))).repartition(partitions)
+        knobs: dict[str, Any] = {"min_support": 1, "n_blocks": n_blocks, "half_life_days": half_life_days}
+        found.append(_rows(build_item_cosine(shuffled, weights={"use": 0.7}, **knobs)))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 12 * 11
+    assert all(0 < row[2] <= 1 for row in found[0]) or half_life_days < 1
 
 
 def test_each_block_has_its_partition(spark) -> None:  # type: ignore[no-untyped-def]

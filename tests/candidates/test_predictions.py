@@ -41,8 +41,25 @@ def test_each_rung_of_the_ladder_by_hand(table, events) -> None:  # type: ignore
 def test_nothing_learnt_predicts_the_middle_of_the_bounds(table, events) -> None:  # type: ignore[no-untyped-def]
     requests = table(REQUESTS, [{"request_idx": 0, "user_idx": 0, "k": 1}])
     labels = table(LABELS, [{"request_idx": 0, "items": [1], "values": [4.0]}])
-    row = build_predictions(labels, requests, table(VECTORS, []), events([]), weights={"rate": 1.0}, minimum=0.0, maximum=5.0).collect()[0]
+    inputs = (labels, requests, table(VECTORS, []), events([]))
+    row = build_predictions(*inputs, weights={"rate": 1.0}, minimum=0.0, maximum=5.0).collect()[0]
     assert (row.predicted, row.fallback) == (2.5, "global_mean")
+    assert build_predictions(*inputs, weights={"rate": 1.0}, maximum=5.0).collect() == []
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [({}, (10.0, 0.5)), ({"minimum": 1.0}, (10.0, 1.0)), ({"maximum": 9.0}, (9.0, 0.5)), ({"minimum": 0.0}, (10.0, 0.0))],
+)
+def test_bounds_are_the_learnt_ones_unless_given(table, events, bounds, expected) -> None:  # type: ignore[no-untyped-def]
+    # A scale from 0 to 10, of which .5 to 10 was learnt; the vectors predict 12 and -1.
+    requests = table(REQUESTS, [{"request_idx": 0, "user_idx": 0, "k": 1}])
+    labels = table(LABELS, [{"request_idx": 0, "items": [0, 1], "values": [9.0, 2.0]}])
+    rows = [("user", 0, 1.0), ("item", 0, 12.0), ("item", 1, -1.0)]
+    vectors = table(VECTORS, [{"source": "als", "kind": kind, "idx": idx, "vector": [x], "bias": 0.0} for kind, idx, x in rows])
+    learnt = events([(1, 0, "rate", 10.0), (2, 1, "rate", 0.5)])
+    found = build_predictions(labels, requests, vectors, learnt, weights={"rate": 1.0}, **bounds).collect()
+    assert tuple(row.predicted for row in sorted(found, key=lambda row: row.item_idx)) == expected
 
 
 def test_guard(table, events) -> None:  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ from recspark.tables.contract import conform
 
 N_ITEMS = 12
 N_USERS = np.array([8, 4, 2, 1, 1, 0, 0, 0, 0, 0, 0, 0])
-CATEGORIES = np.array([[2, 3], [3, 0], [4, 0], [2, 3], [1, 0], [5, 2], [0, 0], [3, 4], [2, 0], [5, 0], [4, 5], [2, 4]], dtype=np.int32)
+CATEGORIES = np.array([[3, 4], [4, 0], [5, 0], [3, 4], [1, 2], [6, 3], [0, 0], [4, 5], [3, 0], [6, 2], [5, 6], [3, 5]], dtype=np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,12 @@ def test_without_ranker_there_are_no_rows_of_it_and_ratings_have_errors_by_pairs
     }
     assert found["als", "", "rmse", 0, "cold"].value == 2
     assert found["als", "", "rmse", 0, "all"].low <= math.sqrt(5 / 3) <= found["als", "", "rmse", 0, "all"].high
+
+
+def test_a_ranker_without_any_list_has_no_rows(table, arrays):
+    inputs = frames(table, [(length, positives, None, lists) for length, positives, _, lists in HAND])
+    found = rows_of(build_metrics(**inputs, **arrays, predictions=None, ks=[2], sources=["als", "popular"], n_bootstrap=5))
+    assert {key[0] for key in found} == {"als", "popular"}
 
 
 def test_no_requests_no_rows(table, arrays):

@@ -2,14 +2,14 @@ import pytest
 
 from recspark.errors import ConfigError
 from recspark.evaluation.champion import build_champion
-from recspark.tables import CHAMPION, METRICS
+from recspark.tables import CHAMPION, METRICS, RANKERS
 from recspark.tables.contract import Table, conform
 
 SOURCES = ["als", "item_cosine", "popular"]
 RETURNED = Table(CHAMPION.name, CHAMPION.doc, CHAMPION.columns[1:], ())
 
 
-def champion(table, values, **knobs):
+def champion(table, values, rankers=None, **knobs):
     noise = [
         {"model": "popular", "baseline": "", "metric": "ndcg", "k": 5, "slice": "all", "n": 1, "value": 0.9},
         {"model": "popular", "baseline": "", "metric": "recall", "k": 10, "slice": "all", "n": 1, "value": 0.9},
@@ -17,7 +17,7 @@ def champion(table, values, **knobs):
         {"model": "popular", "baseline": "als", "metric": "ndcg", "k": 10, "slice": "all", "n": 1, "value": 0.9},
     ]
     own = [{"model": m, "baseline": "", "metric": "ndcg", "k": 10, "slice": "all", "n": 1, "value": v} for m, v in values.items()]
-    frame = build_champion(table(METRICS, noise + own), **{"sources": SOURCES, **knobs})
+    frame = build_champion(table(METRICS, noise + own), rankers, **{"sources": SOURCES, **knobs})
     (row,) = conform(frame, RETURNED, "build_champion").collect()
     return row
 
@@ -60,6 +60,18 @@ def test_decision(table, values, model, best, reason):
     assert reason in row.reason
 
 
+def test_without_labelled_slates_there_was_no_ranker_to_measure(table):
+    untrained = "no ranker was trained (no labelled slates at fit, or none at tune to choose it by)"
+    row = champion(table, {"als": 0.1, "popular": 0.25}, table(RANKERS, []))
+    assert (row.model, row.ranker_value) == ("popular", None)
+    assert row.reason == f"{untrained}: popular has the best ndcg@10 of the sources, 0.2500"
+    row = champion(table, {}, table(RANKERS, []))
+    assert (row.model, row.reason) == ("popular", f"{untrained}; no model has a ndcg@10 on tune: popular is published")
+    trained = table(RANKERS, [{"folder": "x", "digest": "y", "card": "{}"}])
+    assert champion(table, {"ranker": 0.3, "als": 0.2}, trained).model == "ranker"
+    assert champion(table, {"als": 0.2}, trained).reason.startswith("no ranker was measured on tune: als")
+
+
 def test_other_metric_and_no_popular(table):
     row = champion(table, {}, metric="recall", k=10, sources=["als", "popular"])
     assert (row.model, row.metric, row.best_source_value) == ("popular", "recall@10", 0.9)
@@ -67,10 +79,10 @@ def test_other_metric_and_no_popular(table):
 
 
 def test_without_rows_popular(table):
-    (row,) = build_champion(table(METRICS, []), sources=SOURCES).collect()
+    (row,) = build_champion(table(METRICS, []), None, sources=SOURCES).collect()
     assert (row.model, row.reason) == ("popular", "no model has a ndcg@10 on tune: popular is published")
 
 
 def test_no_sources():
     with pytest.raises(ConfigError, match=r"champion\.sources is empty"):
-        build_champion(None, sources=[])
+        build_champion(None, None, sources=[])

@@ -2,10 +2,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from jobs.seen import JOB
 from recspark.errors import ConfigError
 from recspark.examples.seen import build_seen
+from recspark.interactions.roles import keep_rows
 from recspark.tables import INTERACTIONS, REQUESTS, SEEN
 from recspark.tables.contract import check_rows, conform
+from recspark.tables.horizon import Horizon
 
 NOW = datetime(2024, 5, 31, tzinfo=UTC)
 # user, item, type, days before NOW
@@ -48,6 +51,21 @@ def test_window_counts_back_from_as_of_and_keeps_events_without_time(events, req
     assert items(build_seen(events, requests, policy="window", window_days=10)) == {10: [2, 3, 5]}
     assert items(build_seen(events, requests, policy="window", window_days=10.5)) == {10: [2, 3, 5], 11: [2]}
     assert items(build_seen(events, requests, policy="window", window_days=5)) == {10: [3, 5]}
+
+
+def test_a_repeat_within_the_window_hides_what_was_first_seen_long_ago(table, requests):
+    rows = [(400, 1), (3, 2)]  # days before NOW, event_key: the view keeps the earliest of repeats for models
+    bought = [
+        {"user_idx": 0, "item_idx": 7, "event_type": "buy", "event_at": NOW - timedelta(days=days), "event_order": -days, "event_key": key}
+        for days, key in rows
+    ]
+    marker = next(one.marker for one in JOB.inputs if one.parameter == "interactions")
+    horizon = Horizon("2024-05-31", 1, closed=True, cut=NOW)
+    view = keep_rows(
+        table(INTERACTIONS, bought), None, None, horizon=horizon, roles=marker.roles, repeats="earliest", every_repeat=marker.every_repeat
+    )
+    assert items(build_seen(view, requests, policy="window", window_days=30)) == {10: [7]}
+    assert items(build_seen(view, requests, policy="window", window_days=2)) == {}
 
 
 def test_only_the_named_types_hide(events, requests):

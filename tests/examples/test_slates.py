@@ -20,7 +20,7 @@ POPULARITY = {
     "score": np.array([7.0, 0.0, 3.0, 1.0]),
     "age": np.array([0.0, 4.0, 1.0, 30.0], np.float32),
 }
-CATEGORIES = np.array([[2, 3], [2, 0], [3, 0], [4, 1], [1, 0], [4, 2]], np.int32)
+CATEGORIES = np.array([[3, 4], [3, 0], [4, 0], [5, 1], [1, 2], [5, 3]], np.int32)
 L = 3
 
 
@@ -95,7 +95,7 @@ def rows(examples):
 
 def test_slates_by_hand(table, published):
     examples = build_examples(*frames(table), **published, slate_size=2, sources=SOURCES)
-    check_rows(conform(examples.selectExpr("'d' as horizon", "*"), EXAMPLES, "build_examples"), EXAMPLES)
+    check_rows(conform(examples.selectExpr("'d' as horizon", "0 as shard", "*"), EXAMPLES, "build_examples"), EXAMPLES)
     made = rows(examples)
     first = made[10]
     # The third candidate is cut off, and with it the positive 1; 2 is positive but was never found; 5 is not positive.

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError
 from recspark.features.popularity import build_popularity
@@ -15,7 +16,7 @@ EVENTS = [
     (1, 1, "browse", 10),
     (1, 1, "browse", 20),
     (2, 2, "browse", 5),
-    (3, 2, "browse", None),
+    (3, 2, "browse", 5),
     (4, 3, "wish", 1.5),  # no weight
 ]
 
@@ -38,19 +39,29 @@ def test_counts_weights_and_age(table):
     assert rows(popularity) == {1: (3, 2, 7.0, 0.0), 2: (2, 2, 2.0, 5.0), 3: (1, 1, 0.0, 1.5)}
 
 
-def test_a_half_life_halves_with_age_and_spares_events_without_time(table):
+def test_a_half_life_halves_with_age(table):
     popularity = rows(build_popularity(frame(table), weights=WEIGHTS, half_life_days=10))
     assert popularity[1][2] == 5 + 1 / 2 + 1 / 4
-    assert popularity[2][2] == pytest.approx(2**-0.5 + 1, abs=1e-12)
+    assert popularity[2][2] == pytest.approx(2 * 2**-0.5, abs=1e-12)
 
 
 def test_without_any_times(table):
     timeless = frame(table, [(user, item, kind, None) for user, item, kind, _ in EVENTS])
-    assert rows(build_popularity(timeless, weights=WEIGHTS, half_life_days=10)) == {
+    assert rows(build_popularity(timeless, weights=WEIGHTS)) == {
         1: (3, 2, 7.0, 0.0),
         2: (2, 2, 2.0, 0.0),
         3: (1, 1, 0.0, 0.0),
     }
+    with pytest.raises(ConfigError, match="decay needs times"):
+        build_popularity(timeless, weights=WEIGHTS, half_life_days=10)
+
+
+def test_values_enter_as_told(table):
+    valued = frame(table).withColumn("value", F.lit(3.0))
+    scores = {
+        value_as: rows(build_popularity(valued, weights=WEIGHTS, value_as=value_as))[1][2] for value_as in ("ignore", "linear", "log")
+    }
+    assert scores == {"ignore": 7.0, "linear": 21.0, "log": 14.0}
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
@@ -61,7 +72,8 @@ def test_partitions_and_row_order_change_nothing(table, n):
 
 
 def test_no_weights_and_no_events(table):
-    assert {row[2] for row in rows(build_popularity(frame(table), weights={})).values()} == {0.0}
+    with pytest.raises(ConfigError, match="nothing could be learnt"):
+        build_popularity(frame(table), weights={})
     assert rows(build_popularity(frame(table, []), weights=WEIGHTS, half_life_days=1)) == {}
 
 

@@ -81,15 +81,26 @@ def test_numbers_of_learnt_items_are_clipped_before_their_moments(table):
     assert {row.feature for row in rows} == {"price", "unclipped", "between"}
 
 
+def test_the_most_frequent_number_is_the_lowest_of_equals_and_fitted_where_asked_for(table):
+    prices = {"a": "7", "b": "3", "c": "7.0", "d": "3", "e": "100", "later": "100", "f": "dear"}
+    specs = {"price": NumericSpec(missing="most_frequent", clip_quantiles=None), "unclipped": NumericSpec(clip_quantiles=None)}
+    for n in (1, 2, 7):
+        stats = build_item_statistics(items(table, prices).repartition(n), index(table), learnt(table), numeric=specs, categorical={})
+        rows = stats.collect()
+        # 3 and 7 stand twice, 100 once among what was learnt from.
+        assert figures(rows, "price")["most_frequent"] == 3.0
+        assert "most_frequent" not in figures(rows, "unclipped")
+
+
 def test_vocabulary_by_frequency_then_token_above_the_floor(table):
     spec = {"categories": CategoricalSpec(min_count=2)}
     stats = build_item_statistics(items(table), index(table), learnt(table), numeric={}, categorical=spec)
     # rare is one learnt item's; a repetition within an item counts once; blanks are cut off.
     assert vocabulary(stats) == [
-        (2, "categories", "drama", 3.0),
-        (3, "categories", "comedy", 2.0),
-        (4, "categories", "été", 2.0),
-        (5, "categories", "日本", 2.0),
+        (3, "categories", "drama", 3.0),
+        (4, "categories", "comedy", 2.0),
+        (5, "categories", "été", 2.0),
+        (6, "categories", "日本", 2.0),
     ]
 
 
@@ -98,11 +109,11 @@ def test_a_vocabulary_is_cut_and_codes_go_on_in_the_next_feature(table):
     specs = {"tags": CategoricalSpec(min_count=1, separator="|"), "categories": CategoricalSpec(min_count=2, max_vocabulary=2)}
     stats = build_item_statistics(items(table, rows, "tags"), index(table), learnt(table), numeric={}, categorical=specs)
     assert vocabulary(stats) == [
-        (2, "tags", "x", 2.0),
-        (3, "tags", "y", 2.0),
-        (4, "tags", "z", 1.0),
-        (5, "categories", "drama", 3.0),
-        (6, "categories", "été", 2.0),
+        (3, "tags", "x", 2.0),
+        (4, "tags", "y", 2.0),
+        (5, "tags", "z", 1.0),
+        (6, "categories", "drama", 3.0),
+        (7, "categories", "été", 2.0),
     ]
 
 
@@ -110,7 +121,7 @@ def test_buckets_come_before_all_vocabularies(table):
     specs = {"brand": CategoricalSpec(n_oov_buckets=2), "categories": CategoricalSpec(min_count=3)}
     stats = build_item_statistics(items(table), index(table), learnt(table), numeric={}, categorical=specs)
     rows = sorted((row.code, row.feature, row.statistic, row.token) for row in stats.collect())
-    assert rows == [(2, "brand", "bucket", "0"), (3, "brand", "bucket", "1"), (4, "categories", "token", "drama")]
+    assert rows == [(3, "brand", "bucket", "0"), (4, "brand", "bucket", "1"), (5, "categories", "token", "drama")]
 
 
 def test_partitions_change_nothing(table):
@@ -144,7 +155,7 @@ def test_users_with_an_attribute_named_categories(table):
     stats = build_user_statistics(clean, users, events, **specs)
     check_rows(conform(stats.selectExpr("'d' as horizon", "'user' as entity", "*"), FEATURE_STATS, "build_user_statistics"), FEATURE_STATS)
     rows = stats.collect()
-    assert [(row.code, row.token, row.value) for row in rows if row.statistic == "token"] == [(2, "p", 2.0)]
+    assert [(row.code, row.token, row.value) for row in rows if row.statistic == "token"] == [(3, "p", 2.0)]
     assert figures(rows, "age")["median"] == 30.0
     assert build_user_statistics(None, users, events, **specs).collect() == []
 

@@ -148,6 +148,26 @@ def test_stored_roles(table):
     assert keys(keep_rows(rows, None, None, horizon=Horizon("serve", 1, False), roles=("label",))) == []
 
 
+def test_every_repeat_lies_where_its_first_event_lies(table):
+    # By order: items 1, 2, 1 again, 3; the label 4, again 4; then 1 again, after the label.
+    rows = table(INTERACTIONS, [event(key, item=item) for key, item in enumerate([1, 2, 1, 3, 4, 4, 1], start=1)])
+    splits = table(SPLITS, [{"user_idx": 0, "event_key": 5, "role": "label"}])
+    past = {"horizon": at("test"), "roles": ("learn", "context"), "every_repeat": True}
+    kept = keep_rows(rows, splits, None, **past)
+    assert keys(kept) == [1, 2, 3, 4]
+    assert kept.columns == rows.columns
+    assert keys(keep_rows(rows, splits, None, **(past | {"every_repeat": False}))) == [1, 2, 4]
+    assert keys(keep_rows(rows, splits, None, **(past | {"roles": ("label",)}))) == [5]
+    # Drawn at random: a first event that is a label hides its repeats, wherever they lie.
+    drawn = table(SPLITS, [{"user_idx": 0, "event_key": 1, "role": "label"}])
+    assert keys(keep_rows(rows, drawn, None, **past)) == [2, 4, 5]
+    # Nothing is held out; and by time, what lies before the cut.
+    assert keys(keep_rows(rows, None, None, **(past | {"horizon": Horizon("serve", 1, False)}))) == [1, 2, 3, 4, 5, 6, 7]
+    timed = table(INTERACTIONS, [event(1, item=1, day=1), event(2, item=1, day=9), event(3, item=1, day=10)])
+    for repeats in ("earliest", "latest", "all"):
+        assert keys(keep_rows(timed, None, None, **(past | {"horizon": CUT}), repeats=repeats)) == [1, 2]
+
+
 def test_flagged_users_give_context_only(table):
     rows = table(INTERACTIONS, [event(1), event(2, user=1), event(3, user=1, day=None)])
     splits = table(SPLITS, [{"user_idx": 1, "event_key": 3, "role": "label"}])

@@ -76,17 +76,17 @@ def test_an_item_that_stands_twice_is_a_hit_once():
 
 
 def test_beyond_accuracy_by_hand():
-    # Items 0 1 2 3 of 1, 2, 3 and unknown bits; 0 is popular; categories {2,3} {3} none(unknown) {2,3,4}, 9 is no item.
+    # Items 0 1 2 3 of 1, 2, 3 and unknown bits; 0 is popular; categories {3,4} {4} none (unknown, out of vocabulary) {3,4,5}, 9 is no item.
     figures = measured(
         [0, 1, 2, 3, 9],
         set(),
         [1, 2, 5],
         novelty=[1, 2, 3, np.nan],
         popular=[True, False, False, False],
-        categories=[[3, 2, 0], [3, 3, 1], [1, 0, 0], [4, 3, 2]],
+        categories=[[4, 3, 0], [4, 4, 2], [1, 2, 0], [5, 4, 3]],
     )
     assert figures["novelty"] == [1, 1.5, 2]
-    # Pairs of known sets: {2,3} {3}: 1/2; {2,3} {2,3,4}: 2/3; {3} {2,3,4}: 1/3.
+    # Pairs of known sets: {3,4} {4}: 1/2; {3,4} {3,4,5}: 2/3; {4} {3,4,5}: 1/3.
     assert figures["diversity"] == [None, pytest.approx(1 / 2), pytest.approx(1 - (1 / 2 + 2 / 3 + 1 / 3) / 3)]
     assert figures["popularity_share"] == [1, 1 / 2, 1 / 5]
 
@@ -110,12 +110,15 @@ def slate(items, scores, positives):
 def test_slate_by_hand():
     # Positives 1 and 4 at 3.0 and -1.0, others at 3.0, 0.0 and -2.0. Pairs: 1 ties one, beats two; 4 beats one. 3.5 of 6.
     figures = slate([1, 2, 3, 4, 5], [3.0, 3.0, 0.0, -1.0, -2.0], {1, 4})
-    # Said yes to 1, 2 and 3 (sigmoid(0) is 0.5): right about 1 and 5.
-    assert figures == {"auc": pytest.approx(3.5 / 6), "accuracy": 2 / 5, "base_rate": 2 / 5}
+    # Said yes to the first two, 1 and 2: right about 1, 3 and 5.
+    assert figures == {"auc": pytest.approx(3.5 / 6), "accuracy": 3 / 5, "base_rate": 2 / 5}
+    # What all scores have in common means nothing to a softmax.
+    assert slate([1, 2, 3, 4, 5], [103.0, 103.0, 100.0, 99.0, 98.0], {1, 4}) == figures
+    assert slate([1, 2, 3], [-1.0, -2.0, -3.0], {1, 2})["accuracy"] == 1
 
 
 def test_slate_of_one_class_has_no_auc_and_unlabelled_requests_have_nothing():
-    assert slate([1, 2], [1.0, -1.0], {9}) == {"auc": None, "accuracy": 1 / 2, "base_rate": 0}
+    assert slate([1, 2], [1.0, -1.0], {9}) == {"auc": None, "accuracy": 1, "base_rate": 0}
     assert slate([1], [1.0], {1})["auc"] is None
     assert slate([1], [1.0], set()) == {"auc": None, "accuracy": None, "base_rate": None}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recspark.errors import ContractError
 from recspark.kernels.slates import describe_catalogue, feature_names, slate_features
 
-CATEGORIES = np.array([[2, 3], [2, 0], [4, 1], [1, 0], [3, 4]], np.int32)
+CATEGORIES = np.array([[3, 4], [3, 2], [5, 1], [1, 2], [4, 5]], np.int32)
 # Items 0, 2 and 4 were learnt from.
 CATALOGUE = describe_catalogue(
     np.array([0, 2, 4], np.int32), np.array([math.e - 1, math.e**2 - 1, 0.0]), np.array([0.0, math.e - 1, 9.0], np.float32), CATEGORIES
@@ -114,7 +114,7 @@ def reference(slate, history, n_sources, popularity, ages):
                 found / (1 + positions[s]) if found else 0,
                 (slate[place][2][s] - scores.mean()) / spread if found and spread else 0,
             ]
-        shares = np.array([bool((set(CATEGORIES[item].tolist()) & set(CATEGORIES[h].tolist())) - {0, 1}) for h in history], float)
+        shares = np.array([bool((set(CATEGORIES[item].tolist()) & set(CATEGORIES[h].tolist())) - {0, 1, 2}) for h in history], float)
         weights = 1 / np.arange(len(history), 0, -1)
         match = [shares.mean(), (shares * weights).sum() / weights.sum()] if history else [0, 0]
         row += [standardised[item], np.log1p(ages[item]), *match, sum(p >= 0 for p in positions), 1 / (1 + place)]

@@ -1,5 +1,9 @@
+from functools import partial
+
+import numpy as np
 import pytest
 
+from recspark.handover.arrays import publish
 from recspark.recommendations.gates import build_gates, quality_gate
 from recspark.tables import CHAMPION, GATES, RECOMMENDATIONS, REQUESTS, SEEN, STAGED
 from recspark.tables.contract import Table, check_rows, conform
@@ -25,18 +29,34 @@ def staged_row(request_idx, items, k=2, shortfall=""):
 ROWS = [
     staged_row(1, [1, 2]),
     staged_row(2, [3, 4]),
-    staged_row(3, [5], shortfall="1 of 2: of 1 available items 0 are seen"),
+    staged_row(3, [5], shortfall="too few"),
     staged_row(4, [1, 4]),
 ]
 CHAMPION_ROW = {"model": "ranker", "metric": "ndcg@10", "ranker_value": 0.3, "best_source": "als", "best_source_value": 0.25}
 
 
-def gates(table, rows=ROWS, seen=(), live=None, champion=CHAMPION_ROW, n_requests=4, **knobs):
+# Request 3 has seen all but 5 of the items 0 to 9.
+SEEN_BY_3 = (3, [0, 1, 2, 3, 4, 6, 7, 8, 9])
+
+
+@pytest.fixture(scope="module")
+def item_features(tmp_path_factory):
+    """Items 0 to 11, 10 and 11 not available."""
+    return publish({"item_idx": np.arange(12), "available": np.arange(12) < 10}, str(tmp_path_factory.mktemp("arrays")))
+
+
+@pytest.fixture
+def gates(table, item_features):
+    return partial(found_gates, table, item_features)
+
+
+def found_gates(table, item_features, rows=ROWS, seen=(SEEN_BY_3,), live=None, champion=CHAMPION_ROW, n_requests=4, **knobs):
     frame = build_gates(
         table(STAGED, rows),
         table(REQUESTS, [{"request_idx": r, "user_idx": r, "k": 2} for r in range(1, n_requests + 1)]),
         table(SEEN, [{"request_idx": r, "items": items} for r, items in seen]),
         table(CHAMPION, [champion] if champion else []),
+        item_features,
         None if live is None else table(RECOMMENDATIONS, [{"user_id": f"user-{r}", "items": published(items)} for r, items in live]),
         **knobs,
     )
@@ -45,17 +65,21 @@ def gates(table, rows=ROWS, seen=(), live=None, champion=CHAMPION_ROW, n_request
     return {row.gate: row for row in frame.collect()}
 
 
-def test_all_pass(table):
-    found = gates(table, seen=[(1, [3, 4]), (9, [1])])
+def test_all_pass(gates):
+    found = gates(seen=[(1, [3, 4]), SEEN_BY_3, (9, [1])])
     assert {name: (row.value, row.limit, row.passed) for name, row in found.items()} == {
         "coverage": (1.0, 1.0, True),
         "empty": (0.0, 0.1, True),
         "duplicates": (0.0, 0.0, True),
         "seen_leaks": (0.0, 0.0, True),
+        "unavailable": (0.0, 0.0, True),
         "churn": (None, 1.0, True),
         "quality": (0.3, 0.25, True),
     }
-    assert found["coverage"].message == "4 of 4 requests have k items or a stated shortfall: the share is 1.0000, and must be at least 1.0"
+    assert (
+        found["coverage"].message
+        == "4 of 4 requests have k items, or all that are eligible and a stated shortfall: the share is 1.0000, and must be at least 1.0"
+    )
     assert found["churn"].message == "no user is in a live version yet"
     assert (
         found["quality"].message
@@ -64,12 +88,12 @@ def test_all_pass(table):
 
 
 BAD = {
-    # Of 6 requests 1 is fine, 2 repeats an item, 3 is short without a word, 4 is empty with a reason, 5 and 6 are not staged.
+    # Of 6 requests 1 is fine, 2 repeats an item, 3 is short and 4 empty though more is eligible, 5 and 6 are not staged.
     "rows": [
         staged_row(1, [1, 2]),
         staged_row(2, [7, 7]),
-        staged_row(3, [5]),
-        staged_row(4, [], shortfall="0 of 2: every available item is seen"),
+        staged_row(3, [11], shortfall="too few"),
+        staged_row(4, [], shortfall="nothing"),
     ],
     "n_requests": 6,
     # Leaks: two, then the repeated item (one item), then none of theirs.
@@ -80,35 +104,54 @@ BAD = {
 }
 
 
-def test_every_gate_fails_with_its_figure(table):
-    found = gates(table, **BAD, max_churn=0.5)
+def test_every_gate_fails_with_its_figure(gates):
+    found = gates(**BAD, max_churn=0.5)
     assert {name: (row.value, row.passed) for name, row in found.items()} == {
-        "coverage": (3 / 6, False),
+        "coverage": (2 / 6, False),
         "empty": (3 / 6, False),
         "duplicates": (1, False),
         "seen_leaks": (3, False),
+        "unavailable": (1, False),
         "churn": (pytest.approx(1 - (1 / 3 + 0 + 1) / 3), False),
         "quality": (0.2, False),
     }
     assert {name: row.message for name, row in found.items()} == {
-        "coverage": "3 of 6 requests have k items or a stated shortfall: the share is 0.5000, and must be at least 1.0",
+        "coverage": "2 of 6 requests have k items, or all that are eligible and a stated shortfall: the share is 0.3333, "
+        "and must be at least 1.0",
         "empty": "3 of 6 requests have no item at all: the share is 0.5000, and must be at most 0.1",
         "duplicates": "1 recommended items stand twice in their list; at most 0 may",
         "seen_leaks": "3 recommended items had been seen; at most 0 may",
+        "unavailable": "1 recommended items are not available; at most 0 may",
         "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may",
         "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's, and at least 0.0",
     }
 
 
-def test_every_limit_is_a_knob(table):
-    limits = {"min_coverage": 0.5, "max_empty": 0.5, "max_duplicates": 1, "max_seen_leaks": 3, "max_churn": 0.56, "min_quality_ratio": 0.8}
-    found = gates(table, **BAD, **limits)
+def test_every_limit_is_a_knob(gates):
+    limits = {"min_coverage": 0.33, "max_empty": 0.5, "max_duplicates": 1, "max_seen_leaks": 3, "max_unavailable": 1, "max_churn": 0.56}
+    found = gates(**BAD, **limits, min_quality_ratio=0.8)
     assert all(row.passed for row in found.values())
-    assert [row.limit for row in found.values()] == pytest.approx([0.5, 0.5, 1, 3, 0.56, 0.2])
+    assert [row.limit for row in found.values()] == pytest.approx([0.33, 0.5, 1, 3, 1, 0.56, 0.2])
 
 
-def test_what_is_missing_does_not_pass(table):
-    found = gates(table, rows=[], n_requests=0, champion=None)
+@pytest.mark.parametrize(
+    ("items", "shortfall", "seen", "covered"),
+    [
+        ([], "nothing", range(10), True),  # all that is available is seen; 10 and 11 are not available
+        ([9], "too few", range(9), True),
+        ([9], "", range(9), False),  # short without a word
+        ([8], "too few", range(8), False),  # 9 is eligible too
+        ([], "nothing", [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11], False),  # what is not available takes nothing away
+        ([8, 9], "", range(8), True),
+    ],
+)
+def test_what_is_eligible_is_counted_anew(gates, items, shortfall, seen, covered):
+    found = gates(rows=[staged_row(1, items, shortfall=shortfall)], seen=[(1, list(seen))], n_requests=1)
+    assert found["coverage"].value == float(covered)
+
+
+def test_what_is_missing_does_not_pass(gates):
+    found = gates(rows=[], n_requests=0, champion=None)
     assert [name for name, row in found.items() if not row.passed] == ["coverage", "empty", "quality"]
     assert found["coverage"].message == found["empty"].message == "there are no requests"
     assert found["quality"].message == "there is no champion"

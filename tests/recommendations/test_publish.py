@@ -13,11 +13,29 @@ STAGED_ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("passed", "users"), [([True, True], ["u1", "u2"]), ([True, False], []), ([], [])])
-def test_nothing_is_published_unless_every_gate_passed(table, passed, users):
-    gates = table(GATES, [{"gate": str(i), "passed": one} for i, one in enumerate(passed)])
-    rows = conform(build_recommendations(table(STAGED, STAGED_ROWS), gates), RETURNED, "build_recommendations").collect()
-    assert sorted(row.user_id for row in rows) == users
+def published(table, verdicts, staged=STAGED_ROWS):
+    """User ids of what is published, where gates 0, 1, ... passed or not."""
+    gates = table(GATES, [{"gate": f"gate {i}", "passed": one, "message": "0.5"} for i, one in enumerate(verdicts)])
+    frame = conform(build_recommendations(table(STAGED, staged), gates), RETURNED, "build_recommendations")
+    return sorted(row.user_id for row in frame.collect())
+
+
+def test_every_staged_row_is_published_when_every_gate_passed(table):
+    assert published(table, [True, True]) == ["u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "staged", "words"),
+    [
+        ([True, False, None], STAGED_ROWS, "failed gates: gate 1: 0.5; gate 2: 0.5"),
+        ([False], [], "failed gates: gate 0"),
+        ([], STAGED_ROWS, "no gate was checked"),
+        ([True], [], "nothing is staged"),
+    ],
+)
+def test_the_live_rows_never_make_way_for_none(table, verdicts, staged, words):
+    with pytest.raises(Exception, match=f"the live ones stay: {words}"):
+        published(table, verdicts, staged)
 
 
 def test_export_is_one_plain_row_an_item(table):

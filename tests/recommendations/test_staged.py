@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from pyspark.errors import PythonException
 
+from jobs.staged_recommendations import JOB
 from recspark.errors import ConfigError
 from recspark.handover.arrays import publish
-from recspark.recommendations.staged import build_staged
-from recspark.tables import CHAMPION, HISTORIES, ITEM_INDEX, RANKED, REQUESTS, SEEN, SOURCE_CANDIDATES, STAGED, USER_INDEX
+from recspark.recommendations.staged import NOTHING, TOO_FEW, build_staged
+from recspark.tables import CANDIDATES, CHAMPION, HISTORIES, ITEM_INDEX, RANKED, REQUESTS, SEEN, SOURCE_CANDIDATES, STAGED, USER_INDEX
 from recspark.tables.contract import Table, check_rows, conform
 
 RETURNED = Table(STAGED.name, STAGED.doc, STAGED.columns[1:], ("request_idx",))
@@ -27,6 +28,23 @@ def arrays(tmp_path_factory):
     return {name: publish(part, folder) for name, part in parts.items()}
 
 
+SOURCES = ["als", "popular"]
+
+
+def fused(request_idx, one):
+    """The row of `candidates`: items of both sources by (sum of 1 / (60 + place), item), their positions and scores."""
+    lists = [one.get(source, []) for source in SOURCES]
+    places = {item: [lst.index(item) if item in lst else -1 for lst in lists] for item in sorted({item for lst in lists for item in lst})}
+    items = sorted(places, key=lambda item: -sum(1 / (61 + place) for place in sorted(places[item]) if place >= 0))
+    positions = [place for item in items for place in places[item]]
+    return {
+        "request_idx": request_idx,
+        "items": items,
+        "positions": positions,
+        "scores": [5.0 - place if place >= 0 else 0.0 for place in positions],
+    }
+
+
 def frames(table, requests, champion="ranker"):
     """requests: {request_idx: {k, history, seen, ranker, SOURCE}}; what is left out has no row."""
     lists = {"ranker": [], "als": [], "popular": []}
@@ -41,6 +59,7 @@ def frames(table, requests, champion="ranker"):
     return {
         "requests": table(REQUESTS, [{"request_idx": r, "user_idx": 100 + r, "k": one.get("k", 3)} for r, one in requests.items()]),
         "source_candidates": table(SOURCE_CANDIDATES, lists["als"] + lists["popular"]),
+        "candidates": table(CANDIDATES, [fused(r, one) for r, one in requests.items()]),
         "champion": table(CHAMPION, [{"model": champion}]),
         "seen": table(SEEN, [{"request_idx": r, "items": one["seen"]} for r, one in requests.items() if "seen" in one]),
         "histories": table(HISTORIES, histories),
@@ -52,7 +71,7 @@ def frames(table, requests, champion="ranker"):
 
 def staged(table, arrays, requests, champion="ranker", **knobs):
     inputs = frames(table, requests, champion) | knobs.pop("inputs", {})
-    frame = conform(build_staged(**inputs, **arrays, **{"sources": ["als", "popular"], **knobs}), RETURNED, "build_staged").cache()
+    frame = conform(build_staged(**inputs, **arrays, **{"sources": SOURCES, **knobs}), RETURNED, "build_staged").cache()
     check_rows(frame, RETURNED)
     return {row.request_idx: row for row in frame.collect()}
 
@@ -72,8 +91,8 @@ def ladder(table, arrays, filled):
     requests = {
         # Warm: the ranker's 3; 4 from als; then popularity.
         1: {"k": 4, "history": [0, 1, 2], "seen": [0, 1, 2], "ranker": [2, 3], "als": [4, 3], "popular": [3]},
-        # Cold, in no list at all.
-        2: {"k": 3, "history": []},
+        # Cold, though lists hold it.
+        2: {"k": 3, "history": [], "ranker": [3, 0], "als": [4], "popular": [5, 1]},
         # Everything seen.
         3: {"k": 2, "history": [0], "seen": list(range(8)), "ranker": [1]},
         # Two left.
@@ -81,7 +100,7 @@ def ladder(table, arrays, filled):
         # No list has enough: popularity, then the rest by index, without 6.
         5: {"k": 7},
         # Only the ranker knows 7.
-        6: {"k": 1, "ranker": [7]},
+        6: {"k": 1, "history": [0], "ranker": [7]},
     }
     if not filled:
         filled |= staged(table, arrays, requests)
@@ -100,7 +119,7 @@ def test_rungs_sources_scores_and_reasons(ladder):
     assert (ladder[1].user_id, ladder[1].k, ladder[1].item_idxs, ladder[1].shortfall) == ("user-101", 4, [3, 4, 5, 7], "")
 
 
-def test_cold_user_gets_what_is_popular(ladder):
+def test_a_cold_user_gets_the_popularity_rung_whatever_the_lists_say(ladder):
     assert items(ladder[2]) == [
         ("item-5", 1, 9.0, "popular", [], "popularity"),
         ("item-1", 2, 2.0, "popular", [], "popularity"),
@@ -109,13 +128,13 @@ def test_cold_user_gets_what_is_popular(ladder):
 
 
 def test_all_seen_gets_nothing_and_says_so(ladder):
-    assert (items(ladder[3]), ladder[3].item_idxs, ladder[3].shortfall) == ([], [], "0 of 2: every available item is seen")
+    assert (items(ladder[3]), ladder[3].item_idxs, ladder[3].shortfall) == ([], [], NOTHING)
 
 
 def test_fewer_eligible_than_k_gets_those_and_says_so(ladder):
     # 4 is the source's, with the latest history item for want of likeness; 7 is the rest.
     assert items(ladder[4]) == [("item-4", 1, 5.0, "als", ["item-5"], "source"), ("item-7", 2, 0.0, "popular", [], "popularity")]
-    assert ladder[4].shortfall == "2 of 4: of 7 available items 5 are seen"
+    assert (ladder[4].shortfall, ladder[4].k, len(ladder[4].item_idxs)) == (TOO_FEW, 4, 2)
 
 
 def test_the_last_rung_ends_with_items_nobody_knows(ladder):
@@ -145,7 +164,7 @@ def test_without_the_rankers_lists_the_sources_fused(table, arrays):
 
 
 def test_an_item_of_the_ranker_alone_is_the_rankers(ladder):
-    assert items(ladder[6]) == [("item-7", 1, 5.0, "ranker", [], "ranker")]
+    assert items(ladder[6]) == [("item-7", 1, 5.0, "ranker", ["item-0"], "ranker")]
 
 
 def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
@@ -157,6 +176,24 @@ def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
     nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
     row = staged(table, arrays | nothing, {1: {"k": 2, "history": [1, 2], "als": [3]}}, n_because=1)[1]
     assert [(one.item_id, one.because) for one in row["items"]] == [("item-3", ["item-2"]), ("item-0", [])]
+
+
+@pytest.mark.parametrize("missing", ["item_neighbours", "item_vectors"])
+def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, arrays, missing):
+    # 3 is like 0 and 1 by neighbours only, 4 is like 2 by vectors only; without either, the latest event.
+    request = {1: {"k": 2, "history": [2, 1, 0, 5], "als": [3, 4]}}
+    row = staged(table, arrays | {missing: None}, request, champion="als", n_because=1)[1]
+    assert {one.item_id: one.because for one in row["items"]} == {
+        "item_neighbours": {"item-3": ["item-5"], "item-4": ["item-2"]},
+        "item_vectors": {"item-3": ["item-0"], "item-4": ["item-5"]},
+    }[missing]
+
+
+def test_neighbours_and_vectors_are_optional_and_of_one_source_each():
+    inputs = {one.parameter: one for one in JOB.inputs}
+    for parameter, source in (("item_neighbours", "item_cosine"), ("item_vectors", "als")):
+        assert inputs[parameter].optional
+        assert f"source = '{source}'" in inputs[parameter].marker.where
 
 
 def test_partitions_and_row_order_change_nothing(table, arrays):
@@ -174,7 +211,7 @@ def test_partitions_and_row_order_change_nothing(table, arrays):
     def built(n):
         order = rng.permutation(len(requests)).tolist()
         shuffled = {name: frame.repartition(n) for name, frame in frames(table, {r: requests[r] for r in order}).items()}
-        return build_staged(**shuffled, **arrays, sources=["als", "popular"]).orderBy("request_idx").collect()
+        return build_staged(**shuffled, **arrays, sources=SOURCES).orderBy("request_idx").collect()
 
     one = built(1)
     for row in one:
@@ -183,8 +220,9 @@ def test_partitions_and_row_order_change_nothing(table, arrays):
         assert len(set(row.item_idxs)) == len(row.item_idxs) == min(asked["k"], len(eligible))
         assert set(row.item_idxs) <= eligible
         assert [(i.item_id, i.rank) for i in row["items"]] == [(f"item-{item}", place + 1) for place, item in enumerate(row.item_idxs)]
-        assert (row.shortfall == "") == (len(row.item_idxs) == asked["k"])
-        assert all(bool(i.because) == (bool(asked["history"]) and i.rung != "popularity") for i in row["items"])
+        assert row.shortfall == ("" if len(row.item_idxs) == asked["k"] else TOO_FEW if row.item_idxs else NOTHING)
+        assert all(bool(i.because) == (i.rung != "popularity") for i in row["items"])
+        assert asked["history"] or {i.rung for i in row["items"]} <= {"popularity"}
     for n in (2, 7):
         assert built(n) == one
 
@@ -194,7 +232,12 @@ def test_a_champion_that_is_no_source_is_named(table, arrays):
         staged(table, arrays, REQUESTS_OF_SOURCES, champion="graph")
 
 
-@pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}, {"n_because": -1}])
+def test_candidates_of_other_sources_are_named(table, arrays):
+    with pytest.raises(PythonException, match="is not one for each of the sources"):
+        staged(table, arrays, REQUESTS_OF_SOURCES, sources=["als", "popular", "graph"])
+
+
+@pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}, {"n_because": 0}])
 def test_knobs_out_of_range(knobs):
     with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
-        build_staged(*[None] * 12, **knobs)
+        build_staged(*[None] * 13, **knobs)
