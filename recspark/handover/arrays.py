@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlparse
 
 import fsspec
 import numpy as np
+
+from recspark.handover.files import is_local
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,13 @@ def publish(arrays: Mapping[str, np.ndarray], folder: str) -> Published:
         if fs.exists(target):
             continue
         # Written aside and moved, so that a reader never maps half a file.
-        aside = f"{target}.{os.getpid()}.part"
+        aside = f"{target}.{uuid.uuid4().hex}.part"
         with fs.open(aside, "wb") as file:
             np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        fs.mv(aside, target)
+        if is_local(fs):
+            os.replace(aside, target)
+        else:
+            fs.mv(aside, target)
     return Published(url, digest, {name: tuple(array.shape) for name, array in arrays.items()})
 
 
@@ -62,16 +67,15 @@ def _open(url: str, digest: str, names: tuple[str, ...]) -> Mapping[str, np.ndar
 
 
 def _local_folder(url: str, digest: str, names: tuple[str, ...]) -> Path:
-    parsed = urlparse(url)
-    if parsed.scheme in ("", "file"):
-        return Path(parsed.path)
+    fs, path = fsspec.core.url_to_fs(url)
+    if is_local(fs):
+        return Path(path)
     folder = Path(tempfile.gettempdir()) / "recspark-arrays" / digest
     folder.mkdir(parents=True, exist_ok=True)
-    fs, path = fsspec.core.url_to_fs(url)
     for name in names:
         target = folder / f"{name}.npy"
         if not target.exists():
-            aside = folder / f"{name}.npy.{os.getpid()}.part"
+            aside = folder / f"{name}.npy.{uuid.uuid4().hex}.part"
             fs.get(f"{path}/{name}.npy", str(aside))
             os.replace(aside, target)
     return folder

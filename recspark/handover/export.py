@@ -54,9 +54,9 @@ def _refuse_features(spark: SparkSession, location: str, table: Table) -> None:
             f"table {table.name!r} at {location} has column mapping {mapping!r}: its files carry other column names. "
             "Drop the table and write it again with delta.columnMapping.mode = none"
         )
-    if list(detail.partitionColumns) != ["horizon"]:
+    if "horizon" not in detail.partitionColumns:
         raise HandoverError(
-            f"table {table.name!r} at {location} is partitioned by {list(detail.partitionColumns)}, not by ['horizon']: "
+            f"table {table.name!r} at {location} is partitioned by {list(detail.partitionColumns)}, not by horizon: "
             "files would hold rows of several horizons. Drop the table and write it again"
         )
 

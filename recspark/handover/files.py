@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 # Where a training process says how far it is, in its working folder; the driver shows it.
 PROGRESS = "progress.json"
+
+
+def is_local(fs: fsspec.AbstractFileSystem) -> bool:
+    """Whether its paths are this machine's."""
+    return isinstance(fs, LocalFileSystem)
 
 
 def write_whole(url: str, data: bytes) -> None:
     """Write `data` to `url`: a reader, or a run after a crash, sees all of it or what was there before."""
     fs, path = fsspec.core.url_to_fs(url)
     fs.makedirs(os.path.dirname(path), exist_ok=True)
-    if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)):
+    if is_local(fs):
         aside = f"{path}.{uuid.uuid4().hex}.part"
         with open(aside, "wb") as file:
             file.write(data)
@@ -35,3 +42,10 @@ def read_whole(url: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return data
+
+
+def remove(url: str) -> None:
+    """Remove the file; nothing where there is none."""
+    fs, path = fsspec.core.url_to_fs(url)
+    with suppress(FileNotFoundError):
+        fs.rm(path)

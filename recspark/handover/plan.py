@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from recspark.errors import HandoverError
 
@@ -100,19 +101,13 @@ class Plan:
         return replace(self, columns=tuple(self.column(name) for name in names))
 
     def digest(self) -> str:
-        """A hash of what is read: equal plans read equal rows."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:24]
+        """A hash of what is read: equal digests, equal rows in equal order.
 
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @staticmethod
-    def from_json(text: str) -> Plan:
-        """The plan that `to_json` wrote."""
-        data: dict[str, Any] = json.loads(text)
-        data["columns"] = tuple(PlannedColumn(**column) for column in data["columns"])
-        data["files"] = tuple(PlannedFile(**file) for file in data["files"])
-        return Plan(**data)
+        Not the table's version, which another horizon's write raises, nor where the table lies: a file's name is its own.
+        """
+        columns = [[column.name, column.type, column.length] for column in self.columns]
+        files = [[file.url.rsplit("/", 1)[-1], file.n_rows] for file in self.files]
+        return hashlib.sha256(json.dumps([self.table, self.horizon, columns, files]).encode()).hexdigest()[:24]
 
     def n_steps(self, global_batch_size: int, window_rows: int) -> int:
         """Steps of an epoch: the same for every process and for any number of them."""
@@ -147,7 +142,7 @@ class Plan:
             raise HandoverError(
                 f"sample {first_sample} is not the first of a batch of {global_batch_size}: go on with the global_batch_size begun with"
             )
-        order = self._shuffled(seed, epoch)
+        order = _Sequence(self._shuffled(seed, epoch))
         first_slot, stop_slot = _cut(global_batch_size, process_rank, world_size)
         steps_done = first_sample // global_batch_size
         windows = []
@@ -155,7 +150,7 @@ class Plan:
             if steps_done < window.n_steps:
                 start = min(window.start + first_slot * window.n_steps, window.stop)
                 stop = min(window.start + stop_slot * window.n_steps, window.stop)
-                ranges = tuple(_between(order, start, stop))
+                ranges = tuple(order.between(start, stop))
                 windows.append(Window(stop_slot - first_slot, window.n_steps, steps_done, ranges))
             steps_done = max(0, steps_done - window.n_steps)
         return tuple(windows)
@@ -163,12 +158,12 @@ class Plan:
     def scoring_share(self, process_rank: int, world_size: int) -> tuple[RowRange, ...]:
         """What one process scores: contiguous rows in file order; all shares together are each row once."""
         _check_process(process_rank, world_size)
-        order = [RowRange(i, 0, file.n_rows) for i, file in enumerate(self.files)]
-        return tuple(_between(order, *_cut(self.n_rows, process_rank, world_size)))
+        order = _Sequence([RowRange(i, 0, file.n_rows) for i, file in enumerate(self.files)])
+        return tuple(order.between(*_cut(self.n_rows, process_rank, world_size)))
 
     def sample_share(self, n_rows: int, *, seed: int) -> tuple[RowRange, ...]:
         """The first `n_rows` of a shuffled order, from few files: the same for every process."""
-        return tuple(_between(self._shuffled(seed, 0), 0, min(n_rows, self.n_rows)))
+        return tuple(_Sequence(self._shuffled(seed, 0)).between(0, min(n_rows, self.n_rows)))
 
     def _shuffled(self, seed: int, epoch: int) -> list[RowRange]:
         """The epoch's order. A hash of file number, seed and epoch sorts the files: stable across machines and versions."""
@@ -185,22 +180,27 @@ class _Span:
 
 def _windows(n_rows: int, global_batch_size: int, window_rows: int) -> Iterator[_Span]:
     """Windows of whole steps; the last may be shorter, and its last slots partly padding."""
-    if global_batch_size < 1:
-        raise HandoverError(f"global_batch_size is {global_batch_size}; it must be at least 1")
     rows = max(1, window_rows // global_batch_size) * global_batch_size
     for start in range(0, n_rows, rows):
         stop = min(start + rows, n_rows)
         yield _Span(start, stop, -(-(stop - start) // global_batch_size))
 
 
-def _between(order: Sequence[RowRange], start: int, stop: int) -> Iterator[RowRange]:
-    """The parts of `order` (whole files) that hold rows `start` to `stop` of their concatenation."""
-    begin = 0
-    for piece in order:
-        first, last = max(start - begin, 0), min(stop - begin, piece.n_rows)
-        if first < last:
-            yield replace(piece, start=first, stop=last)
-        begin += piece.n_rows
+class _Sequence:
+    """Whole files one after the other; none is empty."""
+
+    def __init__(self, files: Sequence[RowRange]) -> None:
+        self._files = files
+        self._starts = [0, *accumulate(file.n_rows for file in files)]
+
+    def between(self, start: int, stop: int) -> Iterator[RowRange]:
+        """The parts of the files that hold rows `start` to `stop` of the whole."""
+        place = bisect_right(self._starts, start) - 1
+        while start < stop:
+            begin, file = self._starts[place], self._files[place]
+            end = min(stop, begin + file.n_rows)
+            yield replace(file, start=start - begin, stop=end - begin)
+            start, place = end, place + 1
 
 
 def _cut(n: int, process_rank: int, world_size: int) -> tuple[int, int]:

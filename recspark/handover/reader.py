@@ -12,6 +12,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import fsspec
@@ -27,8 +28,11 @@ T = TypeVar("T")
 
 # Which of a training batch's rows exist; the others are padding.
 REAL = "is_real"
+# Tells rows apart: no two of a file have the same.
+REQUEST = "request_idx"
 # Decoded pieces read ahead of the consumer.
 READ_AHEAD = 2
+_AGAIN = "Run the job again; if it stays so, run the one that writes the table again"
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "bigint": np.dtype(np.int64),
@@ -46,36 +50,50 @@ def _read_file(plan: Plan, file: int) -> Batch:
     """All rows of one file: column -> [n] or [n x length].
 
     Raises:
-        HandoverError: the file is gone, a column or its type, or the number of rows is not as planned.
+        HandoverError: the file is gone, a row group is lost or repeated, a column or its type, or the number of rows is
+            not as planned.
     """
     planned = plan.files[file]
     where = f"file {planned.url} of table {plan.table!r} at version {plan.version}"
     try:
-        groups = _row_groups(planned.url, [column.name for column in plan.columns])
+        footer = _footer(planned.url)
+        groups = _row_groups(planned.url, [column.name for column in plan.columns], len(footer))
     except (OSError, RuntimeError, ValueError, pyarrow.ArrowException) as error:
         raise HandoverError(
             f"{where} cannot be read: {error}. If VACUUM removed it, run the job that writes the table again; "
             "the lists of a column must all have one length"
         ) from error
-    n_rows = sum(len(next(iter(group.values()))) for group in groups)
-    if n_rows != planned.n_rows:
-        raise HandoverError(
-            f"{where}: {planned.n_rows} rows planned, {n_rows} read; going on would lose or repeat rows. "
-            "Run the job that writes the table again"
-        )
-    return {column.name: _checked(plan, planned.url, column.name, groups) for column in plan.columns}
+    lengths = [len(next(iter(group.values()))) for group in groups]
+    if sum(lengths) != planned.n_rows:
+        raise HandoverError(f"{where}: {planned.n_rows} rows planned, {sum(lengths)} read; going on would lose or repeat rows. {_AGAIN}")
+    if lengths != footer:
+        raise HandoverError(f"{where}: row groups of {footer} rows were planned, of {lengths} read. {_AGAIN}")
+    columns = {column.name: _checked(plan, planned.url, column.name, groups) for column in plan.columns}
+    if REQUEST in columns:
+        values, counts = np.unique(columns[REQUEST], return_counts=True)
+        if len(values) < planned.n_rows:
+            raise HandoverError(
+                f"{where}: {planned.n_rows} rows planned, {len(values)} different ones read, {REQUEST} {values[counts > 1][:5].tolist()} "
+                f"more than once. {_AGAIN}"
+            )
+    return columns
 
 
-def _row_groups(url: str, names: Sequence[str]) -> list[Batch]:
-    """The file's row groups, in order, as Petastorm decodes them.
+def _footer(url: str) -> list[int]:
+    """Rows of each row group, as the file says."""
+    with fsspec.open(url) as stream:
+        metadata = parquet.read_metadata(stream)
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
+def _row_groups(url: str, names: Sequence[str], n_groups: int) -> list[Batch]:
+    """The file's row groups, in order, as Petastorm decodes them; fewer than `n_groups` where it ends early.
 
     Petastorm is asked for exactly as many groups as the footer lists: asking once more, to hear that it has finished,
     can wait for ever when its own thread has handed out the last group but not yet said so.
     """
     from petastorm import make_batch_reader
 
-    with fsspec.open(url) as stream:
-        n_groups = parquet.read_metadata(stream).num_row_groups
     with warnings.catch_warnings():
         # It warns of pandas' and pyarrow's deprecated names, once a file.
         warnings.simplefilter("ignore")
@@ -87,7 +105,7 @@ def _row_groups(url: str, names: Sequence[str]) -> list[Batch]:
             num_epochs=1,
         )
         try:
-            return [next(reader)._asdict() for _ in range(n_groups)]
+            return [group._asdict() for group in islice(reader, n_groups)]
         finally:
             reader.stop()
             reader.join()

@@ -120,6 +120,16 @@ def slate_plan(plan: Plan) -> Plan:
     return plan.select(COLUMNS)
 
 
+def keep_weighing(columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Only the rows that training learns from: no padding, weight > 0. At least one row, so that no process stands aside.
+
+    What is left out would add nothing to a loss, and costs as much as any other row.
+    """
+    rows = np.flatnonzero((columns["weight"] > 0) & columns[REAL])
+    rows = rows if len(rows) else np.zeros(1, np.int64)
+    return {name: array[rows] for name, array in columns.items()}
+
+
 def to_batch(columns: Mapping[str, np.ndarray], items: ItemTable) -> SlateBatch:
     """Tensors of what the reader gives. Rows that are padding get weight 0 and no candidates."""
     real = columns.get(REAL, np.ones(len(columns["items"]), bool))

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from recspark.errors import TrainingError
-from recspark.handover.files import read_whole, write_whole
+from recspark.handover.files import read_whole, remove, write_whole
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "ranker/weights.safetensors"
@@ -28,27 +28,23 @@ def save_checkpoint(folder: str, state: Mapping[str, Any]) -> None:
     write_whole(f"{folder}/{CHECKPOINT}", buffer.getvalue())
 
 
-def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The folder's checkpoint; None where there is none.
+def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The folder's checkpoint; None where there is none, or where it belongs to another training: then also what differs.
 
-    Raises:
-        TrainingError: it belongs to another training: other data, another model, other parameters.
+    Another training: other data, another model, other parameters.
     """
     data = read_whole(f"{folder}/{CHECKPOINT}")
     if data is None:
-        return None
+        return None, []
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     found = state["identity"]
-    differ = [
-        f"{key}: {found.get(key)!r} then, {identity.get(key)!r} now"
-        for key in sorted({*found, *identity})
-        if found.get(key) != identity.get(key)
-    ]
-    if differ:
-        raise TrainingError(
-            f"the checkpoint in {folder} belongs to another training ({'; '.join(differ)}); delete the folder to begin anew"
-        )
-    return state
+    differ = [key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
+    return (None, differ) if differ else (state, [])
+
+
+def drop_checkpoint(folder: str) -> None:
+    """Remove the folder's checkpoint, if there is one."""
+    remove(f"{folder}/{CHECKPOINT}")
 
 
 def save_artefact(folder: str, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,29 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from recspark.columns import UNKNOWN_CATEGORY
 from recspark.errors import TrainingError
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows
 from recspark.ranking.batch import ItemTable
-from recspark.ranking.models.din import Dimensions, expand_features
 
 # Enough for means and deviations to two digits; few enough to read in seconds.
 SAMPLE_ROWS = 20_000
-COLUMNS = ("n_items", "features", "user_categories", "history_types")
+COLUMNS = ("request_idx", "n_items", "features", "user_categories", "history_types")
 # A feature that does not vary is divided by 1.
 SMALLEST_STD = 1e-6
+# Slates whose weights are looked at together.
+WEIGHTS_BATCH = 8192
+# Features of this ending are 1 / (1 + position), 0 where a source did not find the candidate.
+RECIPROCAL = "reciprocal_position"
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """Sizes and constants that a ranker takes from what it is fitted on.
+
+    `feature_means` and `feature_stds` (F each) belong to the candidates' features and, after them, the logarithm of
+    each reciprocal position: see `expand_features`.
+    """
+
+    feature_names: tuple[str, ...]
+    feature_means: tuple[float, ...]
+    feature_stds: tuple[float, ...]
+    n_items: int
+    n_item_codes: int
+    n_item_numbers: int
+    n_user_codes: int
+    n_user_numbers: int
+    n_event_types: int
+
+
+def reciprocal_columns(feature_names: Sequence[str]) -> list[int]:
+    """Which features are reciprocal positions."""
+    return [i for i, name in enumerate(feature_names) if name.endswith(RECIPROCAL)]
+
+
+def expand_features(features: Tensor, feature_names: Sequence[str]) -> Tensor:
+    """Append log(1 / (1 + position)) of each reciprocal position: ... x F -> ... x (F + R).
+
+    The share of a place in lists of this kind falls about as 1 / (1 + position) (Zipf): its logarithm is what a linear
+    model of a softmax needs. A candidate that the source did not find counts as at twice the slate's length.
+    """
+    reciprocals = features[..., reciprocal_columns(feature_names)]
+    return torch.cat([features, reciprocals.clamp(min=1 / (2 * features.shape[-2])).log()], dim=-1)
+
+
+def has_labelled_slates(plan: Plan) -> bool:
+    """Whether any slate weighs anything: only those are learnt from. Reads the weights up to the first that does.
+
+    Raises:
+        HandoverError: the files do not hold what was planned.
+    """
+    weights = plan.select(("request_idx", "weight"))
+    return any((batch["weight"] > 0).any() for batch in read_rows(weights, weights.scoring_share(0, 1), WEIGHTS_BATCH))
 
 
 def fit_dimensions(plan: Plan, items: ItemTable, feature_names: Sequence[str], *, seed: int) -> Dimensions:
     """Read the sample (the same one in every process) and fit.
 
-    Means and deviations are over real candidates. Categories and event types beyond the sample's largest are treated
-    as unknown for ever after.
+    Means and deviations are over real candidates, 0 and 1 where the sample has none. Categories and event types beyond
+    the sample's largest are treated as unknown for ever after.
 
     Raises:
         TrainingError: the slates' features are not those named.
@@ -46,17 +95,12 @@ def fit_dimensions(plan: Plan, items: ItemTable, feature_names: Sequence[str], *
         n_rows, total, squares = n_rows + len(values), total + values.sum(0), squares + np.square(values).sum(0)
         n_codes = max(n_codes, int(batch["user_categories"].max()) + 1)
         n_types = max(n_types, int(batch["history_types"].max()) + 1)
-    if not n_rows:
-        raise TrainingError(
-            f"no slate of the sample of table {plan.table!r} at horizon {plan.horizon!r} holds a candidate; look at the sources"
-        )
-    means = total / n_rows
-    stds = np.sqrt(np.maximum(squares / n_rows - means**2, 0))
+    means = total / max(1, n_rows)
+    stds = np.sqrt(np.maximum(squares / max(1, n_rows) - means**2, 0))
     return Dimensions(
         feature_names=tuple(feature_names),
         feature_means=tuple(means.astype(np.float32).tolist()),
         feature_stds=tuple(np.where(stds > SMALLEST_STD, stds, 1).astype(np.float32).tolist()),
-        n_slots=n_slots,
         n_items=items.n_items,
         n_item_codes=items.n_codes(),
         n_item_numbers=items.numbers.shape[1],

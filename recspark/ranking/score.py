@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 
 from recspark.columns import FIT
@@ -40,14 +41,15 @@ def score_batch(model: nn.Module, batch: SlateBatch) -> torch.Tensor:
 
 def score_slates(
     examples: Annotated[Plan, AsPlan("examples")],
-    rankers: Annotated[dict[str, Any], At(FIT)],
+    rankers: Annotated[dict[str, Any], At(FIT)] | None,
     item_features: ItemFeatures,
     *,
     folder: WorkFolder,
-    batch_size: int = 256,
-) -> dict[str, Any]:
+    batch_size: PositiveInt = 256,
+) -> dict[str, Any] | None:
     """Score this process's share of the slates into Parquet files below `folder`; return the manifest of its files.
 
+    `rankers` None: no ranker was trained, there are no scores.
     Slates are scored once each, over all processes; a slate's scores do not depend on the batch that it is in, nor on
     the number of processes, beyond rounding.
 
@@ -55,6 +57,8 @@ def score_slates(
         HandoverError: the files do not hold what was planned.
         TrainingError: the ranker is not what `rankers` says, or gives scores that are not finite.
     """
+    if rankers is None:
+        return None
     plan, items = slate_plan(examples), ItemTable(item_features)
     model, card = load_ranker(rankers["folder"])
     if card["digest"] != rankers["digest"]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
+from recspark.columns import FIT, TUNE
 from recspark.handover.files import PROGRESS, write_whole
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.kernels.slates import feature_names
-from recspark.ranking.batch import ItemTable, SlateBatch, slate_plan, to_batch
-from recspark.ranking.checkpoint import load_card, save_artefact
-from recspark.ranking.dimensions import fit_dimensions
+from recspark.ranking.batch import ItemTable, SlateBatch, keep_weighing, slate_plan, to_batch
+from recspark.ranking.checkpoint import drop_checkpoint, load_card, save_artefact
+from recspark.ranking.dimensions import fit_dimensions, has_labelled_slates
 from recspark.ranking.evaluate import evaluate_slates
 from recspark.ranking.losses import LossName
-from recspark.ranking.models.build import ModelName, build_model, describe_model
-from recspark.ranking.processes import join_processes
+from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
+from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.processes import join_processes, this_process
 from recspark.ranking.trainer import Trainer, TrainingOptions
 from recspark.tables.lineage import AsPlan, ItemFeatures, WorkFolder
 
@@ -39,74 +41,69 @@ def train_ranker(
     *,
     folder: WorkFolder,
     sources: list[str],
-    model: ModelName = "din",
-    embedding_size: int = 16,
-    hidden: list[int] = [64, 32],  # noqa: B006  never changed; pydantic copies it
-    attention_hidden: int = 16,
-    dropout: float = 0.2,
-    item_dropout: float = 0.2,
+    model: ModelKnobs = DinKnobs(),  # noqa: B008  frozen
     loss: LossName = "softmax",
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.05,
-    max_gradient_norm: float = 1.0,
-    global_batch_size: int = 64,
-    window_rows: int = 32_768,
-    epochs: int = 20,
-    patience: int = 4,
+    learning_rate: PositiveFloat = 2e-3,
+    weight_decay: NonNegativeFloat = 0.05,
+    max_gradient_norm: PositiveFloat = 1.0,
+    global_batch_size: PositiveInt = 64,
+    window_rows: PositiveInt = 32_768,
+    epochs: PositiveInt = 20,
+    patience: PositiveInt = 4,
     stop_on: Literal["ndcg", "loss"] = "ndcg",
-    k: int = 10,
-    checkpoint_every: int = 200,
-    seed: int = 0,
-) -> dict[str, Any]:
+    k: PositiveInt = 10,
+    checkpoint_every: PositiveInt = 200,
+    seed: NonNegativeInt = 0,
+) -> dict[str, Any] | None:
     """Train a ranker on the slates of `examples`, stopping early on those of `tune_examples`.
 
-    Returns the ranker's card (`digest` is that of its weights) in every process. A finished training is not repeated; an
-    unfinished one goes on from its checkpoint, with as many processes as there now are. `global_batch_size` is over
-    all processes, so the result does not depend on their number, beyond rounding (and the draws of dropout).
+    Returns the ranker's card (`digest` is that of its weights) in every process; None where either horizon has no slate with
+    a label that a source found: there is nothing to learn, or nothing to choose the epoch by. A finished training is not
+    repeated; an unfinished one goes on from its checkpoint, with as many processes as there now are. `global_batch_size`
+    is over all processes, so the result does not depend on their number, beyond rounding (and the draws of dropout).
 
     Raises:
         HandoverError: the files do not hold what was planned.
-        TrainingError: the loss is not finite, SIGTERM arrived, or the checkpoint belongs to another training.
+        TrainingError: the loss is not finite, or SIGTERM arrived.
     """
     finished = load_card(folder)
     if finished is not None:
+        drop_checkpoint(folder)
         return finished
-    started = time.monotonic()
+
+    def report(state: Mapping[str, Any]) -> None:
+        if this_process().is_first:
+            write_whole(f"{folder}/{PROGRESS}", json.dumps(state).encode())
+
+    for part, slates in ((FIT, examples), (TUNE, tune_examples)):
+        if not has_labelled_slates(slates):
+            report({"note": f"no labelled slates at {part} ({slates.horizon}): no ranker is trained"})
+            return None
     plan, tune_plan, items = slate_plan(examples), slate_plan(tune_examples), ItemTable(item_features)
     options = TrainingOptions(
         loss, learning_rate, weight_decay, max_gradient_norm, epochs, patience, stop_on, global_batch_size, checkpoint_every, seed
     )
     order = {"seed": seed, "global_batch_size": global_batch_size, "window_rows": window_rows}
-    knobs = {
-        "embedding_size": embedding_size,
-        "hidden": list(hidden),
-        "attention_hidden": attention_hidden,
-        "dropout": dropout,
-        "item_dropout": item_dropout,
-    }
     with join_processes() as processes:
         me = (processes.process_rank, processes.world_size)
         dimensions = fit_dimensions(examples, items, feature_names(sources), seed=seed)
-        description = describe_model(model, dimensions, knobs)
+        description = describe_model(dimensions, model)
         torch.manual_seed(seed)
         ranker = build_model(description)
 
         def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
             windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
-            return (to_batch(columns, items) for columns in read_steps(plan, windows))
+            return (to_batch(keep_weighing(columns), items) for columns in read_steps(plan, windows))
 
         def evaluate(judged: nn.Module) -> dict[str, float]:
             shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
             return evaluate_slates(judged, (to_batch(columns, items) for columns in shares), processes, loss=loss, k=k)
 
-        def report(state: Mapping[str, Any]) -> None:
-            if processes.is_first:
-                write_whole(f"{folder}/{PROGRESS}", json.dumps(state).encode())
-
         parameters = {**vars(options), **order, "k": k}
         # How often it is saved changes nothing about what is trained.
         trained = {name: value for name, value in parameters.items() if name != "checkpoint_every"}
-        inputs = {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest}
+        # What decides the data; versions and places do not.
+        data = {"examples": examples.digest(), "tune_examples": tune_examples.digest(), "item_features": item_features.digest}
         trainer = Trainer(
             ranker,
             options,
@@ -115,7 +112,7 @@ def train_ranker(
             batches=batches,
             evaluate=evaluate,
             folder=folder,
-            identity={"model": json.dumps(description), "parameters": json.dumps(trained), "inputs": json.dumps(inputs)},
+            identity={"model": json.dumps(description), "parameters": json.dumps(trained), "data": json.dumps(data)},
             report=report,
         )
         progress = trainer.train()
@@ -125,17 +122,18 @@ def train_ranker(
             "parameters": parameters,
             "sources": list(sources),
             "feature_names": list(dimensions.feature_names),
-            "inputs": inputs,
+            "inputs": {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest},
             "curve": progress.curve,
             "best_epoch": progress.best_epoch,
             "metrics": {f"tune_ndcg_at_{k}": best["tune_ndcg"], "tune_loss": best["tune_loss"]},
             "untrained_metrics": {f"tune_ndcg_at_{k}": progress.curve[0]["tune_ndcg"], "tune_loss": progress.curve[0]["tune_loss"]},
             "n_parameters": sum(parameter.numel() for parameter in ranker.parameters()),
             "n_processes": processes.world_size,
-            "seconds": round(time.monotonic() - started, 3),
+            "seconds": round(progress.seconds, 3),
         }
         if processes.is_first:
             save_artefact(folder, progress.best, card)
+            drop_checkpoint(folder)
         processes.wait()
         finished = load_card(folder)
         assert finished is not None

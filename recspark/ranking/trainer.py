@@ -18,6 +18,7 @@ from recspark.errors import TrainingError
 from recspark.ranking.batch import SlateBatch
 from recspark.ranking.checkpoint import load_checkpoint, save_checkpoint
 from recspark.ranking.losses import LOSSES, LossName, weighted_sum
+from recspark.ranking.models.ranker import Ranker
 from recspark.ranking.processes import Processes
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -52,6 +53,7 @@ class Progress:
     curve: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
+    seconds: float = 0.0  # of all attempts
 
 
 class Stop:
@@ -74,7 +76,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Ranker,
         options: TrainingOptions,
         processes: Processes,
         *,
@@ -87,11 +89,16 @@ class Trainer:
     ) -> None:
         self.model, self.options, self.processes = model.to(processes.device), options, processes
         self.n_steps, self.batches, self.evaluate = n_steps, batches, evaluate
-        self.folder, self.identity, self.report = folder, dict(identity), report
+        self.folder, self.identity, self._tell = folder, dict(identity), report
+        self.note: dict[str, str] = {}
         self.shared = processes.share(self.model)
-        self.optimizer = torch.optim.AdamW(_decayed(self.model, options.weight_decay), lr=options.learning_rate)
+        self.optimizer = torch.optim.AdamW(_decayed(model, options.weight_decay), lr=options.learning_rate)
         self.progress = Progress()
         self.stop = Stop()
+        self._counted = time.monotonic()
+
+    def _report(self, state: Mapping[str, Any]) -> None:
+        self._tell({**self.note, **state})
 
     # ---- one step
 
@@ -155,7 +162,7 @@ class Trainer:
                 now = time.monotonic()
                 if now - reported > REPORT_EVERY:
                     reported = now
-                    self.report(self._state((p.sample - first) / (now - started)))
+                    self._report(self._state((p.sample - first) / (now - started)))
         finally:
             if hasattr(batches, "close"):
                 batches.close()
@@ -178,7 +185,7 @@ class Trainer:
         p = self.progress
         state = self._state(rows_per_second)
         metrics = self._judge(p.epoch + 1, state["loss"])
-        self.report({**state, **{f"tune_{name}": metrics[name] for name in ("ndcg", "loss")}, "best_epoch": p.best_epoch})
+        self._report({**state, **{f"tune_{name}": metrics[name] for name in ("ndcg", "loss")}, "best_epoch": p.best_epoch})
         p.epoch, p.sample, p.loss_sum, p.weight_sum = p.epoch + 1, 0, 0.0, 0.0
         self._save()
 
@@ -196,13 +203,21 @@ class Trainer:
 
     # ---- resuming
 
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._counted
+        self._counted = now
+
     def _save(self) -> None:
+        self._count_seconds()
         if self.processes.is_first:
             state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "progress": vars(self.progress)}
             save_checkpoint(self.folder, {**state, "identity": self.identity})
 
     def _resume(self) -> bool:
-        state = load_checkpoint(self.folder, self.identity)
+        state, differ = load_checkpoint(self.folder, self.identity)
+        if differ:
+            self.note = {"note": f"the checkpoint found is of another training (other {', '.join(differ)}): this one begins anew"}
         if state is None:
             return False
         self.model.load_state_dict(state["model"])
@@ -216,7 +231,7 @@ class Trainer:
         Epoch 0 of the curve is the untrained model: the best is never worse than it on the tune slates.
 
         Raises:
-            TrainingError: the loss is not finite, SIGTERM arrived, or the checkpoint belongs to another training.
+            TrainingError: the loss is not finite, or SIGTERM arrived.
         """
         previous = _on_sigterm(self.stop)
         try:
@@ -229,13 +244,14 @@ class Trainer:
         finally:
             _on_sigterm(previous)
         self.model.load_state_dict(p.best)
+        self._count_seconds()
         return p
 
 
-def _decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices are decayed; biases, slopes and the linear part over the features are not: it begins as the blend, not at zero."""
+def _decayed(model: Ranker, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices are decayed; vectors (biases, slopes) and what the model exempts are not."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    free = {name for name, parameter in named if parameter.ndim < 2 or name.startswith("wide.")}
+    free = {name for name, parameter in named if parameter.ndim < 2 or name.split(".")[0] in model.no_decay}
     return [
         {"params": [parameter for name, parameter in named if name not in free], "weight_decay": weight_decay},
         {"params": [parameter for name, parameter in named if name in free], "weight_decay": 0.0},

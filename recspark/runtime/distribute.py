@@ -9,8 +9,10 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 import threading
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +32,8 @@ from recspark.handover.files import PROGRESS, read_whole, write_whole
 
 # Seconds between two looks at the progress file.
 LOOK_EVERY = 0.5
+# Seconds between two looks of a training process at who started it.
+ORPHAN_EVERY = 0.2
 # Lines of a dead process's output that its error shows.
 TAIL = 25
 TAIL_CHARACTERS = 20_000
@@ -37,8 +41,35 @@ TAIL_CHARACTERS = 20_000
 OnLine = Callable[[str], None]
 
 
-def _run_in_process(module: str, name: str, arguments: Mapping[str, Any], attempt: str, n_threads: int) -> None:
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def end_with_parent(driver: int | None) -> None:
+    """From now on this process dies as soon as the one that started it, or `driver` (of this machine), is gone.
+
+    The launcher gives its processes sessions of their own: a kill of the driver, or of all its group, passes them by.
+    """
+    parent = os.getppid()
+
+    def look() -> None:
+        # Who is orphaned before this looks is a child of process 1.
+        while os.getppid() == parent != 1 and (driver is None or _is_alive(driver)):
+            time.sleep(ORPHAN_EVERY)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=look, name="recspark-parent", daemon=True).start()
+
+
+def _run_in_process(module: str, name: str, arguments: Mapping[str, Any], attempt: str, n_threads: int, driver: int | None) -> None:
     """In each training process: call the function, leave its result or its error behind."""
+    end_with_parent(driver)
     import torch
 
     torch.set_num_threads(n_threads)
@@ -135,9 +166,18 @@ def _progress_line(state: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _watched(folder: str, on_line: OnLine | None) -> Iterator[None]:
-    """Give `on_line` a line whenever the processes' progress file changes."""
+    """Give `on_line` a line whenever the processes' progress file changes, and each note in it once."""
     ended = threading.Event()
     last = read_whole(f"{folder}/{PROGRESS}")
+    told: set[str] = set()
+
+    def tell(state: dict[str, Any], say: OnLine) -> None:
+        note = state.pop("note", None)
+        if note is not None and note not in told:
+            told.add(note)
+            say(note)
+        if state:
+            say(_progress_line(state))
 
     def look() -> None:
         nonlocal last
@@ -145,7 +185,7 @@ def _watched(folder: str, on_line: OnLine | None) -> Iterator[None]:
             finished = ended.wait(LOOK_EVERY)
             data = read_whole(f"{folder}/{PROGRESS}")
             if data is not None and data != last and on_line is not None:
-                on_line(_progress_line(json.loads(data)))
+                tell(json.loads(data), on_line)
             last = data
             if finished:
                 return
@@ -220,7 +260,7 @@ def run_torch(
         try:
             with _watched(folder.rstrip("/"), on_line), _environment(local, use_gpu, n_threads, output):
                 distributor = TorchDistributor(num_processes=n_processes, local_mode=local, use_gpu=use_gpu)
-                distributor.run(_run_in_process, module, name, dict(arguments), attempt, n_threads)
+                distributor.run(_run_in_process, module, name, dict(arguments), attempt, n_threads, os.getpid() if local else None)
         except (RuntimeError, PySparkException, Py4JJavaError) as error:
             failure = error
         # The results decide: TorchDistributor is content when any process has finished, and stumbles when two do at once.

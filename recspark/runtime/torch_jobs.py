@@ -14,18 +14,20 @@ from recspark.runtime.config import Torch
 from recspark.runtime.distribute import call_each, run_torch
 from recspark.runtime.job import Job
 from recspark.runtime.progress import RiverProgress
-from recspark.runtime.store import Store
 from recspark.tables import RANKERS, STAMPED
 
 
 class TorchRunner:
     """Runs a torch job's function in `torch.n_processes` processes and makes a frame of what it returned."""
 
-    def __init__(self, spark: SparkSession, store: Store, torch: Torch, progress: RiverProgress) -> None:
-        self._spark, self._store, self._torch, self._progress = spark, store, torch, progress
+    def __init__(self, spark: SparkSession, torch: Torch, progress: RiverProgress) -> None:
+        self._spark, self._torch, self._progress = spark, torch, progress
 
     def run(self, job: Job, calls: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[DataFrame]:
-        """For each call the rows for `job.writes`: the ranker's card, or the scores that the processes left in the call's folder."""
+        """For each call the rows for `job.writes`: the ranker's card, or the scores that the processes left in the call's folder.
+
+        No rows where all processes returned None: there was nothing to train on, or nothing to score with.
+        """
         by_process = run_torch(
             self._spark,
             call_each,
@@ -37,19 +39,14 @@ class TorchRunner:
             on_line=self._progress.note,
         )
         by_call = list(zip(*by_process, strict=True))
-        if job.writes is RANKERS:
-            return [self._ranker(results[0], folder) for results, folder in zip(by_call, folders, strict=True)]
-        plans = [next(value for value in call.values() if isinstance(value, Plan)) for call in calls]
-        return [
-            self._scores(job, scored_files(results, folder, plan)) for results, folder, plan in zip(by_call, folders, plans, strict=True)
-        ]
+        return [self._rows(job, call, results, folder) for call, results, folder in zip(calls, by_call, folders, strict=True)]
 
-    def _ranker(self, card: dict[str, Any], folder: str) -> DataFrame:
-        row = (folder, str(card["digest"]), json.dumps(card))
-        return self._spark.createDataFrame([row], "folder string, digest string, card string")
-
-    def _scores(self, job: Job, files: list[str]) -> DataFrame:
+    def _rows(self, job: Job, call: Mapping[str, Any], results: Sequence[Any], folder: str) -> DataFrame:
         columns = [column for column in job.writes.columns if column.name not in STAMPED]
-        if not files:
-            return self._spark.createDataFrame([], ", ".join(f"{column.name} {column.type}" for column in columns))
-        return self._spark.read.parquet(*files).select(*(column.name for column in columns))
+        schema = ", ".join(f"{column.name} {column.type}" for column in columns)
+        if all(result is None for result in results):
+            return self._spark.createDataFrame([], schema)
+        if job.writes is RANKERS:
+            return self._spark.createDataFrame([(folder, results[0]["digest"], json.dumps(results[0]))], schema)
+        plan = next(value for value in call.values() if isinstance(value, Plan))
+        return self._spark.read.parquet(*scored_files(results, folder, plan)).select(*(column.name for column in columns))

@@ -10,6 +10,7 @@ import pytest
 from recspark.errors import HandoverError
 from recspark.handover.plan import Plan, PlannedFile
 from recspark.handover.reader import REAL, read_rows, read_steps
+from tests.faulty_petastorm import FaultyReader, lose_first, repeat_first
 from tests.slate_files import plan_files, write_file
 
 
@@ -95,6 +96,38 @@ def test_a_lost_or_surplus_row_raises(plan, lost):
         list(read_rows(plan, plan.scoring_share(0, 1), 8))
     with pytest.raises(HandoverError, match="7 rows planned"):
         list(read_steps(plan, plan.training_share(0, 1, seed=0, epoch=0, global_batch_size=8, window_rows=99)))
+
+
+@pytest.fixture
+def grouped(tmp_path) -> Plan:
+    """A file of 12 rows in three row groups of 4."""
+    url = write_file(tmp_path / "grouped.parquet", columns(0, 12), row_group_size=4)
+    return replace(plan_files(tmp_path, [columns(0, 1)]), files=(PlannedFile(url, 12),))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lose_first, r"12 rows planned, 8 read; going on would lose or repeat rows. Run the job again"),
+        (repeat_first, r"12 rows planned, 8 different ones read, request_idx \[0, 1, 2, 3\] more than once. Run the job again"),
+    ],
+)
+def test_a_row_group_that_petastorm_loses_or_repeats_raises(grouped, monkeypatch, spoil, message):
+    assert sum(len(batch["items"]) for batch in read_rows(grouped, grouped.scoring_share(0, 1), 8)) == 12
+    monkeypatch.setattr("petastorm.make_batch_reader", lambda *a, **o: FaultyReader(spoil, *a, **o))
+    with pytest.raises(HandoverError, match=r"grouped.parquet of table 'examples' at version 3: " + message):
+        list(read_rows(grouped, grouped.scoring_share(0, 1), 8))
+    with pytest.raises(HandoverError, match=message):
+        list(read_steps(grouped, grouped.training_share(0, 1, seed=0, epoch=0, global_batch_size=4, window_rows=99)))
+
+
+def test_row_groups_of_other_lengths_than_the_footers_raise(tmp_path, monkeypatch):
+    # As many rows in all, in another order: without request_idx nothing else tells.
+    url = write_file(tmp_path / "grouped.parquet", columns(0, 10), row_group_size=4)
+    plan = replace(plan_files(tmp_path, [columns(0, 1)]), files=(PlannedFile(url, 10),)).select(["n_items"])
+    monkeypatch.setattr("petastorm.make_batch_reader", lambda *a, **o: FaultyReader(lambda groups: reversed(list(groups)), *a, **o))
+    with pytest.raises(HandoverError, match=r"row groups of \[4, 4, 2\] rows were planned, of \[2, 4, 4\] read"):
+        list(read_rows(plan, plan.scoring_share(0, 1), 8))
 
 
 def test_a_removed_file_raises_in_words(plan):

@@ -13,6 +13,7 @@ import torch
 from recspark.handover.arrays import Published
 from recspark.handover.plan import Plan
 from recspark.ranking.batch import ItemTable, SlateBatch, to_batch
+from recspark.ranking.models.din import DinKnobs
 from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
 
 
@@ -27,6 +28,10 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+# Small, and without chance.
+KNOBS = DinKnobs(embedding_size=8, hidden=(16,), attention_hidden=8, dropout=0.0, item_dropout=0.0)
+
+
 @dataclass(frozen=True)
 class World:
     """Files of slates and the items in them."""
@@ -36,6 +41,9 @@ class World:
     item_features: Published
     folder: Path
 
+    def knobs(self, **changed: float) -> DinKnobs:
+        return KNOBS.model_copy(update=changed)
+
     def arguments(self, **changed: object) -> dict[str, object]:
         """What `train_ranker` needs, small."""
         small: dict[str, object] = {
@@ -44,11 +52,7 @@ class World:
             "item_features": self.item_features,
             "folder": str(self.folder / "work"),
             "sources": SOURCES,
-            "embedding_size": 8,
-            "hidden": [16],
-            "attention_hidden": 8,
-            "dropout": 0.0,
-            "item_dropout": 0.0,
+            "model": KNOBS,
             "global_batch_size": 16,
             "epochs": 2,
             "learning_rate": 5e-3,

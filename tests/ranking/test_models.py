@@ -1,4 +1,4 @@
-"""What every ranker must hold to; a new model joins by a line in MODELS."""
+"""What every ranker must hold to; a new model joins by its knobs in KNOBS."""
 
 import math
 from dataclasses import replace
@@ -6,35 +6,38 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from recspark.errors import HandoverError, TrainingError
 from recspark.handover.arrays import publish
 from recspark.kernels.slates import feature_names
 from recspark.ranking.batch import ItemTable, to_batch
 from recspark.ranking.checkpoint import load_artefact, save_artefact
-from recspark.ranking.dimensions import fit_dimensions
+from recspark.ranking.dimensions import Dimensions, expand_features, fit_dimensions, has_labelled_slates
 from recspark.ranking.layers import CategoryEmbedding, InterestAttention, ItemEmbedding
 from recspark.ranking.losses import softmax_loss
 from recspark.ranking.models.build import MODELS, build_model, describe_model
-from recspark.ranking.models.din import Dimensions, expand_features
+from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.trainer import _decayed
 from tests.slate_files import N_ITEMS, N_SLOTS, SOURCES, make_slates, plan_files, publish_items
 
 NAMES = tuple(feature_names(SOURCES))
 N_EXPANDED = len(NAMES) + 3
-KNOBS = {"embedding_size": 8, "hidden": [16], "attention_hidden": 8, "dropout": 0.0, "item_dropout": 0.0}
+# Each model's knobs, small and without chance; a new model joins here.
+KNOBS = {"din": DinKnobs(embedding_size=8, hidden=(16,), attention_hidden=8, dropout=0.0, item_dropout=0.0)}
 
 
 def dimensions(**changed) -> Dimensions:
-    sizes = {"n_slots": N_SLOTS, "n_items": N_ITEMS, "n_item_codes": 4, "n_item_numbers": 1}
+    sizes = {"n_items": N_ITEMS, "n_item_codes": 4, "n_item_numbers": 1}
     sizes |= {"n_user_codes": 2, "n_user_numbers": 1, "n_event_types": 2}
     return Dimensions(
         **{"feature_names": NAMES, "feature_means": (0.0,) * N_EXPANDED, "feature_stds": (1.0,) * N_EXPANDED, **sizes, **changed}
     )
 
 
-def build(name: str, seed: int = 0, **changed):
+def build(name: str, seed: int = 0):
     torch.manual_seed(seed)
-    return build_model(describe_model(name, dimensions(), {**KNOBS, **changed}))
+    return build_model(describe_model(dimensions(), KNOBS[name]))
 
 
 def spoken(model):
@@ -88,7 +91,7 @@ def test_overfits_32_slates(name, batch):
 
 def test_save_and_load_are_equal(name, batch, tmp_path):
     model = spoken(build(name))
-    save_artefact(str(tmp_path), model.state_dict(), {"model": describe_model(name, dimensions(), KNOBS)})
+    save_artefact(str(tmp_path), model.state_dict(), {"model": describe_model(dimensions(), KNOBS[name])})
     weights, card = load_artefact(str(tmp_path))
     again = build_model(card["model"])
     again.load_state_dict(weights)
@@ -108,6 +111,41 @@ def test_items_and_categories_that_training_never_saw(name, tmp_path, batch):
 def _later_arrays() -> dict[str, np.ndarray]:
     n = N_ITEMS + 5
     return {"item_idx": np.arange(n, dtype=np.int32), "numbers": np.ones((n, 1), np.float32), "categories": np.full((n, 1), 99, np.int32)}
+
+
+def test_every_model_of_the_suite_is_registered_and_back():
+    assert set(KNOBS) == set(MODELS)
+
+
+def test_vectors_and_what_the_model_exempts_are_not_decayed(name):
+    model = build(name)
+    decayed, free = _decayed(model, 0.1)
+    names = {parameter: one for one, parameter in model.named_parameters()}
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    assert {one for one in names.values() if one.split(".")[0] in model.no_decay} <= {names[parameter] for parameter in free["params"]}
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_the_deep_interest_networks_linear_part_is_not_decayed():
+    decayed, _ = _decayed(build("din"), 0.1)
+    assert build("din").wide.weight.shape not in [parameter.shape for parameter in decayed["params"]]
+
+
+@pytest.mark.parametrize(
+    "knob", [{"dropout": 1.5}, {"dropout": -0.1}, {"item_dropout": 1.0}, {"embedding_size": 0}, {"hidden": [0]}, {"hiden": [4]}]
+)
+def test_knobs_out_of_range_are_refused(knob):
+    with pytest.raises(ValidationError, match=next(iter(knob))):
+        DinKnobs(**knob)
+
+
+def test_labelled_slates_are_found_behind_any_number_of_others(tmp_path):
+    empty, last = make_slates(30, 1), make_slates(5, 2)
+    empty["weight"][:] = 0
+    last["weight"][:4] = 0
+    assert not has_labelled_slates(plan_files(tmp_path / "none", [empty]))
+    assert has_labelled_slates(plan_files(tmp_path / "one", [empty, last]))
 
 
 def test_unknown_models_are_refused():
@@ -179,8 +217,8 @@ def test_constants_are_fitted_on_real_candidates(tmp_path):
     assert fitted.feature_stds[NAMES.index("als_found")] == 1.0, "a feature that does not vary"
     assert (fitted.n_user_codes, fitted.n_event_types, fitted.n_item_codes, fitted.n_items) == (7, 2, 4, N_ITEMS)
     slates["n_items"][:] = 0
-    with pytest.raises(TrainingError, match="no slate of the sample .* holds a candidate"):
-        fit_dimensions(plan_files(tmp_path, [slates]), ItemTable(publish_items(tmp_path)), NAMES, seed=0)
+    empty = fit_dimensions(plan_files(tmp_path, [slates]), ItemTable(publish_items(tmp_path)), NAMES, seed=0)
+    assert (set(empty.feature_means), set(empty.feature_stds)) == ({0.0}, {1.0}), "a sample without candidates"
     with pytest.raises(TrainingError, match="but the 8 features"):
         fit_dimensions(plan_files(tmp_path, [slates]), ItemTable(publish_items(tmp_path)), NAMES[:8], seed=0)
 

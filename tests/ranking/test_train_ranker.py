@@ -1,41 +1,38 @@
-"""Training through files, plans and checkpoints: what it learns, and that it can be stopped anywhere."""
+"""Training through files, plans and models: what it learns, and what it refuses."""
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from recspark.errors import HandoverError, TrainingError
+from recspark.handover.files import PROGRESS
 from recspark.handover.reader import read_rows
-from recspark.ranking.batch import ItemTable, slate_plan, to_batch
-from recspark.ranking.checkpoint import CARD, CHECKPOINT, WEIGHTS, load_artefact
+from recspark.ranking.batch import ItemTable, keep_weighing, slate_plan, to_batch
+from recspark.ranking.checkpoint import CARD, WEIGHTS, load_artefact
 from recspark.ranking.evaluate import evaluate_slates
 from recspark.ranking.processes import Processes
-from recspark.ranking.score import load_ranker
+from recspark.ranking.score import load_ranker, score_slates
 from recspark.ranking.train import train_ranker
-from tests.slate_files import make_slates, plan_files
+from recspark.runtime.job import Job
+from recspark.tables import RANKERS, SCORES
+from tests.slate_files import SOURCES, make_slates, plan_files
 
 
 def weights(folder: str) -> dict[str, torch.Tensor]:
     return load_file(f"{folder}/{WEIGHTS}")
 
 
-def assert_equal_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [name for name in a if not torch.equal(a[name], b[name])] == []
-
-
 def test_it_learns_what_no_source_sees(make_world):
     world = make_world(n_fit=600, n_tune=200)
     card = train_ranker(
-        **world.arguments(epochs=8, patience=8, global_batch_size=32, learning_rate=1e-2, dropout=0.1, item_dropout=0.2, k=4)
+        **world.arguments(
+            epochs=8, patience=8, global_batch_size=32, learning_rate=1e-2, model=world.knobs(dropout=0.1, item_dropout=0.2), k=4
+        )
     )
     # The sources' order is random: 4 of 8 places count, each 1/8. (1 + 1/log2(3) + 1/2 + 1/log2(5)) / 8 = 0.32.
     assert card["untrained_metrics"]["tune_ndcg_at_4"] == pytest.approx(0.32, abs=0.06)
@@ -63,100 +60,49 @@ def test_a_finished_training_is_not_repeated(make_world):
     assert train_ranker(**world.arguments()) == card
 
 
-class StopError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("n_saves", [1, 2, 4])
-def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(make_world, monkeypatch, n_saves):
+@pytest.mark.parametrize("part", ["fit", "tune"])
+def test_without_labelled_slates_there_is_no_ranker(make_world, part):
     world = make_world()
-    knobs = {"dropout": 0.3, "item_dropout": 0.3, "checkpoint_every": 3}
-    card = train_ranker(**world.arguments(**knobs, folder=str(world.folder / "whole")))
-
-    from recspark.ranking import trainer
-
-    saved, real = [], trainer.save_checkpoint
-
-    def save_then_stop(*arguments):
-        real(*arguments)
-        saved.append(1)
-        if len(saved) == n_saves:
-            raise StopError
-
-    monkeypatch.setattr(trainer, "save_checkpoint", save_then_stop)
-    arguments = world.arguments(**knobs, folder=str(world.folder / "twice"))
-    with pytest.raises(StopError):
-        train_ranker(**arguments)
-    again = train_ranker(**arguments)
-    assert_equal_bits(weights(str(world.folder / "twice")), weights(str(world.folder / "whole")))
-    assert again["curve"] == card["curve"]
+    n, parameter = (50, "examples") if part == "fit" else (30, "tune_examples")
+    slates = make_slates(n, 1) | {"weight": np.zeros(n, np.float32)}
+    if part == "fit":
+        slates |= {"n_items": np.zeros(n, np.int32)}  # not even candidates: nothing was learnt yet
+    plan = plan_files(world.folder / "others", [slates], horizon=f"last_5/{part}")
+    assert train_ranker(**world.arguments(**{parameter: plan})) is None
+    state = json.loads((world.folder / "work" / PROGRESS).read_text())
+    assert state == {"note": f"no labelled slates at {part} (last_5/{part}): no ranker is trained"}
+    assert not (world.folder / "work" / CARD).exists()
+    assert score_slates(world.tune, None, world.item_features, folder=str(world.folder / "scores")) is None
 
 
-def _train_and_die(arguments: dict, n_saves: int) -> None:
-    """A training process that the machine loses right after its n-th checkpoint, in the middle of an epoch."""
-    from recspark.ranking import trainer
-
-    real, saved = trainer.save_checkpoint, []
-
-    def save_then_die(*given):
-        real(*given)
-        saved.append(1)
-        if len(saved) == n_saves:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    trainer.save_checkpoint = save_then_die
-    torch.set_num_threads(1)
-    train_ranker(**arguments)
-
-
-def _train_and_terminate(arguments: dict) -> None:
-    """A training process that is told to stop in its second step."""
-    from recspark.ranking import trainer
-
-    real, steps = trainer.Trainer._step, []
-
-    def step(self, batch):
-        real(self, batch)
-        steps.append(1)
-        if len(steps) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    trainer.Trainer._step = step
-    torch.set_num_threads(1)
-    train_ranker(**arguments)
+@pytest.mark.parametrize(
+    "knob",
+    [
+        {"checkpoint_every": 0},
+        {"patience": 0},
+        {"global_batch_size": 0},
+        {"window_rows": 0},
+        {"epochs": 0},
+        {"k": 0},
+        {"learning_rate": 0},
+        {"max_gradient_norm": -1},
+        {"weight_decay": -0.1},
+        {"seed": -1},
+        {"stop_on": "auc"},
+        {"model": {"dropout": 1.5}},
+        {"model": {"name": "dinn"}},
+    ],
+)
+def test_knobs_out_of_range_are_refused_before_anything_starts(knob):
+    section = Job(train_ranker, writes=RANKERS, runner="torch").section
+    assert section(sources=SOURCES, model={"hidden": [8]}).model.hidden == (8,)
+    with pytest.raises(ValidationError, match=next(iter(knob))):
+        section(sources=SOURCES, **knob)
 
 
-def _run(target, *arguments) -> int | None:
-    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
-    process.start()
-    process.join(120)
-    return process.exitcode
-
-
-@pytest.mark.slow
-def test_a_training_killed_mid_epoch_goes_on_where_it_was(make_world):
-    world = make_world()
-    train_ranker(**world.arguments(folder=str(world.folder / "whole")))
-    arguments = world.arguments(checkpoint_every=3)
-    assert _run(_train_and_die, arguments, 1) == -signal.SIGKILL
-    work = Path(arguments["folder"])
-    state = torch.load(work / CHECKPOINT, weights_only=True)
-    assert (state["progress"]["epoch"], state["progress"]["sample"]) == (0, 48)
-    assert not (work / CARD).exists(), "no half artefact"
-    train_ranker(**world.arguments())
-    assert_equal_bits(weights(str(work)), weights(str(world.folder / "whole")))
-
-
-@pytest.mark.slow
-def test_sigterm_saves_before_it_ends(make_world):
-    world = make_world()
-    train_ranker(**world.arguments(folder=str(world.folder / "whole")))
-    arguments = world.arguments()
-    assert _run(_train_and_terminate, arguments) == 1
-    state = torch.load(Path(arguments["folder"]) / CHECKPOINT, weights_only=True)
-    assert (state["progress"]["epoch"], state["progress"]["sample"]) == (0, 32)
-    train_ranker(**arguments)
-    assert_equal_bits(weights(arguments["folder"]), weights(str(world.folder / "whole")))
+def test_a_batch_size_for_scores_is_positive():
+    with pytest.raises(ValidationError, match="batch_size"):
+        Job(score_slates, writes=SCORES, runner="torch").section(batch_size=0)
 
 
 def test_early_stopping_keeps_the_best_epoch(make_world):
@@ -172,14 +118,6 @@ def test_early_stopping_keeps_the_best_epoch(make_world):
     batches = [to_batch(columns, ItemTable(world.item_features)) for columns in read_rows(tune, tune.scoring_share(0, 1), 256)]
     again = evaluate_slates(model, batches, Processes(0, 1, torch.device("cpu")), loss="softmax", k=10)
     assert again["loss"] == pytest.approx(min(losses), abs=1e-6)
-
-
-def test_a_checkpoint_of_another_training_is_refused(make_world):
-    world = make_world()
-    train_ranker(**world.arguments())
-    (world.folder / "work" / CARD).unlink()
-    with pytest.raises(TrainingError, match="belongs to another training.*parameters"):
-        train_ranker(**world.arguments(epochs=3))
 
 
 def test_a_loss_that_is_not_finite_names_step_and_rows(make_world):
@@ -205,11 +143,23 @@ def test_slates_without_weight_change_nothing(make_world, tmp_path):
     card = train_ranker(**world.arguments(global_batch_size=50, weight_decay=0.0))
     padded = {name: np.concatenate([array, array[:20]]) for name, array in make_slates(50, 1).items()}
     padded["weight"][50:] = 0
+    padded["request_idx"][50:] += 500
     plan = plan_files(tmp_path / "padded", [padded])
     # All in one batch: the order of rows does not matter.
     again = train_ranker(**world.arguments(examples=plan, global_batch_size=70, weight_decay=0.0, folder=str(tmp_path / "other")))
     for row, other in zip(card["curve"], again["curve"], strict=True):
         assert other == pytest.approx(row, abs=2e-4)
+
+
+def test_only_rows_that_weigh_are_learnt_from_and_always_one():
+    columns = {"weight": np.array([0, 1, 0.5, 1], np.float32), "is_real": np.array([True, True, True, False]), "x": np.arange(4)}
+    assert {name: array.tolist() for name, array in keep_weighing(columns).items()} == {
+        "weight": [1, 0.5],
+        "is_real": [True, True],
+        "x": [1, 2],
+    }
+    nothing = keep_weighing({**columns, "weight": np.zeros(4, np.float32)})
+    assert (nothing["x"].tolist(), nothing["weight"].tolist()) == ([0], [0])
 
 
 def test_a_damaged_artefact_is_refused(make_world):

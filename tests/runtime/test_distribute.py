@@ -2,21 +2,39 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from recspark.errors import ConfigError, HandoverError, TrainingError
+from recspark.handover.plan import PlannedFile
+from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.score import score_slates
 from recspark.ranking.train import train_ranker
+from recspark.runtime.config import Torch
 from recspark.runtime.distribute import refuse_dynamic_allocation, run_torch
-from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
+from recspark.runtime.job import Job
+from recspark.runtime.torch_jobs import TorchRunner
+from recspark.tables import RANKERS, SCORES
+from tests.faulty_petastorm import train_with_a_reader_that_loses
+from tests.slate_files import SOURCES, make_slates, plan_files, publish_items, write_file
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> dict:
-    small = {"embedding_size": 4, "hidden": [8], "attention_hidden": 4, "epochs": 2, "global_batch_size": 16, "sources": SOURCES}
+    model = DinKnobs(embedding_size=4, hidden=(8,), attention_hidden=4)
+    small = {"model": model, "epochs": 2, "global_batch_size": 16, "sources": SOURCES}
     return {
         "examples": plan_files(tmp_path / "fit", [make_slates(30, 1)]),
         "tune_examples": plan_files(tmp_path / "tune", [make_slates(10, 2)]),
@@ -55,6 +73,81 @@ def test_our_errors_come_back_as_they_were_raised(spark, arguments):
     Path(arguments["examples"].files[0].url.removeprefix("file://")).unlink()
     with pytest.raises(HandoverError, match=r"cannot be read.*VACUUM.*\(training process 0 of 1\)"):
         run_torch(spark, train_ranker, arguments, folder=arguments["folder"], n_processes=1)
+
+
+def test_a_reader_that_loses_rows_ends_the_training(spark, arguments, tmp_path):
+    url = write_file(tmp_path / "fit" / "grouped.parquet", make_slates(30, 1), row_group_size=10)
+    arguments["examples"] = replace(arguments["examples"], files=(PlannedFile(url, 30),))
+    with pytest.raises(HandoverError, match=r"grouped.parquet .*30 rows planned, 20 read.* Run the job again.*\(training process 0 of 1\)"):
+        run_torch(spark, train_with_a_reader_that_loses, arguments, folder=arguments["folder"], n_processes=1)
+
+
+class Lines:
+    """Keeps what a person would be told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_without_labelled_slates_the_tables_are_empty_and_it_is_said_once(spark, arguments, tmp_path):
+    told = Lines()
+    runner = TorchRunner(spark, Torch(n_processes=2), told)
+    slates = make_slates(30, 1) | {"weight": np.zeros(30, np.float32)}
+    unlabelled = {**arguments, "examples": plan_files(tmp_path / "others", [slates])}
+    (rankers,) = runner.run(Job(train_ranker, writes=RANKERS, runner="torch"), [unlabelled], [arguments["folder"]])
+    assert (rankers.columns, rankers.count()) == (["folder", "digest", "card"], 0)
+    assert told.lines == ["no labelled slates at fit (fit): no ranker is trained"]
+    call = {"examples": arguments["examples"], "rankers": None, "item_features": arguments["item_features"], "folder": str(tmp_path / "s")}
+    (scores,) = runner.run(Job(score_slates, writes=SCORES, runner="torch"), [call], [call["folder"]])
+    assert (scores.columns, scores.count()) == (["request_idx", "items", "scores"], 0)
+
+
+# A driver of its own: starts Spark and a training process that does nothing but be there.
+DRIVER = """
+import sys
+from pyspark.sql import SparkSession
+from recspark.runtime.distribute import run_torch
+from tests.runtime.waiting import wait_for_ever
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+run_torch(spark, wait_for_ever, {"pid_file": sys.argv[1]}, folder=sys.argv[2], n_processes=2)
+"""
+
+
+def test_training_processes_end_with_their_driver(tmp_path):
+    """They have sessions of their own: a kill of the driver's whole process group takes their launcher, not them."""
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "pid"), str(tmp_path / "work")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (tmp_path / "driver.log").open("wb") as log:
+        driver = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        pids = [int(wait_until(lambda rank=rank: read(tmp_path / f"pid-{rank}"), driver)) for rank in range(2)]
+        assert all(is_running(pid) for pid in pids)
+    finally:
+        os.killpg(driver.pid, signal.SIGKILL)
+        driver.wait()
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def is_running(pid: int) -> bool:
+    """Not gone, and no mere entry that nobody has asked after yet."""
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(seen: Callable[[], Any], driver: subprocess.Popen[bytes] | None = None) -> Any:
+    deadline = time.monotonic() + 120
+    while not (found := seen()):
+        assert driver is None or driver.poll() is None, "the driver ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
 
 
 def test_a_process_that_dies_is_named_with_its_last_lines(spark, tmp_path):

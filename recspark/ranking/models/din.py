@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 from recspark.ranking.batch import SlateBatch
+from recspark.ranking.dimensions import Dimensions, expand_features, reciprocal_columns
 from recspark.ranking.layers import CategoryEmbedding, EventEmbedding, InterestAttention, ItemEmbedding, make_mlp
+from recspark.ranking.models.ranker import Ranker, Share
 
-# Features of this ending are 1 / (1 + position), 0 where a source did not find the candidate.
-RECIPROCAL = "reciprocal_position"
 # The slate's own order, best blended first: what an untrained ranker answers.
 START = "blended_reciprocal_position"
 
 
-@dataclass(frozen=True)
-class Dimensions:
-    """Sizes and constants that a ranker takes from what it is fitted on.
+class DinKnobs(BaseModel):
+    """What can be set about the network; in the configuration, `rankers.model`."""
 
-    `feature_means` and `feature_stds` (F each) belong to the candidates' features and, after them, the logarithm of
-    each reciprocal position: see `expand_features`.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    feature_names: tuple[str, ...]
-    feature_means: tuple[float, ...]
-    feature_stds: tuple[float, ...]
-    n_slots: int
-    n_items: int
-    n_item_codes: int
-    n_item_numbers: int
-    n_user_codes: int
-    n_user_numbers: int
-    n_event_types: int
+    name: Literal["din"] = "din"
+    embedding_size: PositiveInt = 16
+    hidden: tuple[PositiveInt, ...] = (64, 32)
+    attention_hidden: PositiveInt = 16
+    dropout: Share = 0.2
+    item_dropout: Share = 0.2
 
 
-def reciprocal_columns(feature_names: Sequence[str]) -> list[int]:
-    """Which features are reciprocal positions."""
-    return [i for i, name in enumerate(feature_names) if name.endswith(RECIPROCAL)]
-
-
-def expand_features(features: Tensor, feature_names: Sequence[str]) -> Tensor:
-    """Append log(1 / (1 + position)) of each reciprocal position: ... x F -> ... x (F + R).
-
-    The share of a place in lists of this kind falls about as 1 / (1 + position) (Zipf): its logarithm is what a linear
-    model of a softmax needs. A candidate that the source did not find counts as at twice the slate's length.
-    """
-    reciprocals = features[..., reciprocal_columns(feature_names)]
-    return torch.cat([features, reciprocals.clamp(min=1 / (2 * features.shape[-2])).log()], dim=-1)
-
-
-class DeepInterestNetwork(nn.Module):
+class DeepInterestNetwork(Ranker):
     """Slates -> one logit a candidate: B x S.
 
     logit = linear(features) + MLP(candidate, interest, candidate * interest, user, features). The linear part begins
@@ -60,32 +38,25 @@ class DeepInterestNetwork(nn.Module):
     moves away from it.
     """
 
+    # It begins as the blend, not at zero.
+    no_decay = frozenset({"wide"})
     means: Tensor
     stds: Tensor
 
-    def __init__(
-        self,
-        dimensions: Dimensions,
-        *,
-        embedding_size: int,
-        hidden: Sequence[int],
-        attention_hidden: int,
-        dropout: float,
-        item_dropout: float,
-    ) -> None:
+    def __init__(self, dimensions: Dimensions, knobs: DinKnobs) -> None:
         super().__init__()
-        d, size = dimensions, embedding_size
+        d, size = dimensions, knobs.embedding_size
         self.feature_names = d.feature_names
         self.register_buffer("means", torch.tensor(d.feature_means))
         self.register_buffer("stds", torch.tensor(d.feature_stds))
-        self.items = ItemEmbedding(d.n_items, d.n_item_codes, d.n_item_numbers, size, item_dropout)
+        self.items = ItemEmbedding(d.n_items, d.n_item_codes, d.n_item_numbers, size, knobs.item_dropout)
         self.events = EventEmbedding(d.n_event_types, size)
         self.user_categories = CategoryEmbedding(d.n_user_codes, size)
         self.user_numbers = nn.Linear(d.n_user_numbers, size)
-        self.attention = InterestAttention(size, attention_hidden)
+        self.attention = InterestAttention(size, knobs.attention_hidden)
         n_features = len(d.feature_means)
         self.wide = nn.Linear(n_features, 1)
-        self.deep = make_mlp(4 * size + n_features, hidden, dropout)
+        self.deep = make_mlp(4 * size + n_features, knobs.hidden, knobs.dropout)
         self._start_from_blend()
 
     def _start_from_blend(self) -> None:
