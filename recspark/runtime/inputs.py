@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,6 +61,7 @@ class Inputs:
         self._repeats, self._published_rows = repeats, published_rows
         self._frames: dict[tuple[str, int], DataFrame] = {}
         self._published: dict[str, Published] = {}
+        self._publishing = threading.Lock()
 
     # ---- which slice an input means
 
@@ -115,6 +117,7 @@ class Inputs:
             at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
             parts += [self._slice_fingerprint(name, at_horizon) for name in self.deciders(one, scope.horizon)]
             parts += [self._repeats, *one.marker.roles, str(scope.horizon.cut), str(scope.horizon.label_until)]
+            parts += ["every_repeat"] if one.marker.every_repeat else []
         return digest(parts)
 
     def _slice_fingerprint(self, table: str, scope: Scope) -> str:
@@ -192,6 +195,7 @@ class Inputs:
             horizon=scope.horizon,
             roles=one.marker.roles,
             repeats=self._repeats,
+            every_repeat=one.marker.every_repeat,
         )
 
     def _plan(self, table: Table, scope: Scope) -> Any:
@@ -200,18 +204,22 @@ class Inputs:
 
     def _arrays(self, marker: AsArrays, scope: Scope, fingerprint: str) -> Published:
         key = digest([marker.table, marker.where or "", *marker.order_by, fingerprint])
-        if key not in self._published:
-            frame = self.slice(marker.table, scope)
-            if marker.where:
-                frame = frame.where(marker.where)
-            rows = frame.orderBy(*marker.order_by).limit(self._published_rows + 1).toArrow()
-            if rows.num_rows > self._published_rows:
-                raise LimitError(
-                    f"table {marker.table!r} at {scope.slice!r} has more than {self._published_rows} rows and would pass through the driver "
-                    "as arrays; raise limits.published_rows if the driver's memory allows, or lower the catalogue (split.*, minimum counts)"
-                )
-            self._published[key] = publish(_as_arrays(rows), f"{self.store.warehouse}/_arrays")
-        return self._published[key]
+        with self._publishing:  # two jobs of one run may ask for the same arrays at once
+            if key not in self._published:
+                self._published[key] = self._publish(marker, scope)
+            return self._published[key]
+
+    def _publish(self, marker: AsArrays, scope: Scope) -> Published:
+        frame = self.slice(marker.table, scope)
+        if marker.where:
+            frame = frame.where(marker.where)
+        rows = frame.orderBy(*marker.order_by).limit(self._published_rows + 1).toArrow()
+        if rows.num_rows > self._published_rows:
+            raise LimitError(
+                f"table {marker.table!r} at {scope.slice!r} has more than {self._published_rows} rows and would pass through the driver "
+                "as arrays; raise limits.published_rows if the driver's memory allows"
+            )
+        return publish(_as_arrays(rows), f"{self.store.warehouse}/_arrays")
 
 
 def _only_row(frame: DataFrame) -> dict[str, Any] | None:

@@ -101,6 +101,8 @@ def _print_intake(summary: Mapping[str, Any], console: Console) -> None:
         console.print(f"      {intake['rows_in']:,} rows in = {parts}", highlight=False)
     for row in summary["quarantine"]:
         console.print(f"      quarantined {row['n']:,}: {escape(str(row['reason']))}", highlight=False)
+    for row in summary["flagged"]:
+        console.print(f"      flagged {row['n']:,} users, served but not learnt from: {escape(str(row['reason']))}", highlight=False)
 
 
 def _print_metrics(summary: Mapping[str, Any], console: Console) -> None:

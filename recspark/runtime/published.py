@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from rich.console import Console
@@ -17,8 +18,8 @@ from rich.table import Table
 
 from recspark.errors import ConfigError, StoreError
 from recspark.recommendations.flat import build_export
-from recspark.runtime.ledger import Entry
-from recspark.runtime.nightly import House, open_house
+from recspark.runtime.ledger import Entry, claim
+from recspark.runtime.nightly import House, absolute, open_house
 from recspark.tables import RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
 
 N_HISTORY = 10
@@ -83,23 +84,29 @@ def _print(found: dict[str, Any], console: Console) -> None:
 
 
 def export_table(
-    table: str, target: Path, *, config_file: str | Path | None, env: str, assignments: Sequence[str], console: Console
+    table: str, target: str, overwrite: bool, *, config_file: str | Path | None, env: str, assignments: Sequence[str], console: Console
 ) -> None:
-    """Write a live table flat, a row an item of a list, into the folder `target`; its ending says csv or parquet."""
-    kind = target.suffix.lstrip(".").lower()
+    """Write a live table flat, a row an item of a list, into the folder or URL `target`; its ending says csv or parquet."""
+    kind = target.rsplit(".", 1)[-1].lower() if "." in target else ""
     if kind not in ("csv", "parquet"):
         raise ConfigError(f"export to {target}: the ending says the format, and {kind or 'none'!r} is neither csv nor parquet")
+    place = absolute(target)
     with open_house(config_file, env, assignments) as house:
         live = _live(house, table)
         flat = build_export(live) if table == RECOMMENDATIONS.name else live.select(*SIMILAR_ITEMS.key, F.explode("items").alias("one"))
         if table == SIMILAR_ITEMS.name:
             flat = flat.select("item_id", "one.rank", F.col("one.item_id").alias("similar_item_id"), "one.score", "one.support")
-        writer = flat.write.mode("overwrite")
-        if kind == "csv":
-            writer.option("header", "true").option("escape", '"').csv(str(target.absolute()))
-        else:
-            writer.parquet(str(target.absolute()))
-        n_rows = house.spark.read.format(kind).option("header", "true").load(str(target.absolute())).count()
+        writer = flat.write.mode("overwrite" if overwrite else "error")
+        try:
+            if kind == "csv":
+                writer.option("header", "true").option("escape", '"').csv(place)
+            else:
+                writer.parquet(place)
+        except AnalysisException as error:
+            if "PATH_ALREADY_EXISTS" not in str(error):
+                raise
+            raise ConfigError(f"export to {target}: something is there already; name another place, or replace it with --overwrite") from error
+        n_rows = live.select(F.sum(F.size("items"))).collect()[0][0] or 0
     console.print(f"{table}: {n_rows:,} rows as {kind} in the folder {target}")
 
 
@@ -108,13 +115,15 @@ def rollback_recommendations(*, config_file: str | Path | None, env: str, assign
     started = time.monotonic()
     with open_house(config_file, env, assignments) as house:
         _live(house, RECOMMENDATIONS.name)
-        rows = house.store.read(RUNS.name).where(F.col("job") == RECOMMENDATIONS.name).orderBy("sequence").collect()
+        published = (F.col("job") == RECOMMENDATIONS.name) & (F.col("status") != "claimed")
+        rows = house.store.read(RUNS.name).where(published).orderBy("sequence").collect()
         versions = list(dict.fromkeys(row.outputs[RECOMMENDATIONS.name] for row in rows))
         sources = [json.loads(row.note).get("restored") for row in rows]
         live = sources[-1] if sources[-1] is not None else versions[-1]
         earlier = [version for version in versions[: versions.index(live)] if version not in sources]
         if not earlier:
             raise StoreError("there is nothing to go back to: the live recommendations are the first that were published")
+        house.ledger.commit([claim(RECOMMENDATIONS.name, "", {RECOMMENDATIONS.name: house.ledger.versions[RECOMMENDATIONS.name]})])
         head = house.store.restore(RECOMMENDATIONS.name, earlier[-1])
         entry = Entry(
             job=RECOMMENDATIONS.name,
@@ -124,7 +133,7 @@ def rollback_recommendations(*, config_file: str | Path | None, env: str, assign
             inputs={},
             parameters="{}",
             n_rows=None,
-            started_at=datetime.now(UTC).replace(tzinfo=None),
+            started_at=datetime.now(UTC),
             seconds=time.monotonic() - started,
             status="rolled back",
             note={"restored": earlier[-1]},

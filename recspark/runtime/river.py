@@ -26,10 +26,10 @@ from recspark.interactions.land import count_rows
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
-from recspark.runtime.ledger import Entry, Ledger
+from recspark.runtime.ledger import Entry, Ledger, claim
 from recspark.runtime.sources import explained_source_errors
 from recspark.runtime.store import Store
-from recspark.tables.contract import check_rows, conform, function_name
+from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import Clock, Folder, Source
 
@@ -132,7 +132,10 @@ class River:
         if scope.kind == "delivery":
             return self.ledger.entry(job.name, scope.slice) is None  # a delivery is read once
         entry = self.ledger.entry(job.name, scope.slice)
-        return entry is None or entry.fingerprint != self.fingerprint(job, scope)
+        if entry is None or entry.fingerprint != self.fingerprint(job, scope):
+            return True
+        # A live table is read at its head: what a run left there that lost, or was killed, must go.
+        return job.writes.merge and self.store.head(job.writes.name) != self.ledger.versions[job.writes.name]
 
     # ---- running
 
@@ -142,7 +145,12 @@ class River:
         Raises:
             GateError: a gate failed; the live recommendations stay as they were.
         """
-        planned = self.plan(targets)
+        try:
+            return self._run_planned(self.plan(targets), dry)
+        finally:
+            self.ledger.settle()
+
+    def _run_planned(self, planned: Mapping[str, list[Scope]], dry: bool) -> Outcome:
         waiting = {name: needed & set(planned) for name, needed in needed_jobs(self.jobs).items() if name in planned}
         running: dict[Future[None], str] = {}
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
@@ -160,22 +168,22 @@ class River:
 
     def _bring_up_to_date(self, name: str, scopes: list[Scope], dry: bool) -> None:
         job = self._by_name[name]
-        if name in self.outcome.ran:
+        if dry and name in self.outcome.ran:
             return  # with the delivery, just before
         if name == RECOMMENDATIONS and not dry:
             self._refuse_unless_gates_passed()
         stale = [scope for scope in scopes if self._is_due(job, scope, dry)]
         if not stale:
-            self.outcome.skipped.append(name)
-            self._progress.skip(name)
+            if name not in (*self.outcome.ran, *self.outcome.skipped):  # a run of two deliveries comes by here twice
+                self.outcome.skipped.append(name)
+                self._progress.skip(name)
             return
         self._progress.start(name, [scope.slice for scope in stale])
         started = time.monotonic()
         n_rows = None if dry else self._run(job, stale)
-        self.outcome.ran[name] = time.monotonic() - started
-        self._progress.done(name, n_rows, self.outcome.ran[name])
-        if name == INTAKE and not dry:
-            self._account(stale)
+        seconds = time.monotonic() - started
+        self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
+        self._progress.done(name, n_rows, seconds)
         if name in CATALOGUES and not dry:
             self._account_catalogue(job, stale[0])
 
@@ -186,11 +194,13 @@ class River:
         return self.is_stale(job, scope)
 
     def _run(self, job: Job, scopes: list[Scope]) -> int | None:
-        started_at, started = datetime.now(UTC).replace(tzinfo=None), time.monotonic()
+        started_at, started = datetime.now(UTC), time.monotonic()
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         frames = self._frames(job, scopes, fingerprints)
         with _source_errors(job), self.store.writing(job.writes.name):
+            if job.writes.merge:
+                self._claim(job, scopes)
             written = self.store.write(
                 reduce(DataFrame.unionByName, frames),
                 job.writes,
@@ -200,7 +210,9 @@ class River:
             )
             if self.config.settings.check_rows:
                 check_rows(self.store.read(job.writes.name, written.version), job.writes)
-            self.ledger.commit(
+            if job.name == INTAKE:
+                self._account(scopes, self.store.read(INTAKE, written.version))
+            self.ledger.record(
                 [
                     Entry(
                         job=job.name,
@@ -219,6 +231,12 @@ class River:
                 ]
             )
         return written.n_rows
+
+    def _claim(self, job: Job, scopes: list[Scope]) -> None:
+        """Say that a live table is about to change: of two runs, the one that loses is told before it touches the table."""
+        versions = self.ledger.versions
+        outputs = {job.writes.name: versions[job.writes.name]} if job.writes.name in versions else {}
+        self.ledger.commit([claim(job.name, scope.slice, outputs) for scope in scopes])
 
     def _frames(self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str]) -> list[DataFrame]:
         """What the job's function returns at each slice, stamped and held against the contract."""
@@ -240,6 +258,8 @@ class River:
         stamps = {"delivery": F.lit(scope.delivery).cast("int"), "run_id": F.lit(self.ledger.run_id)}
         if scope.horizon is not None:
             stamps["horizon"] = F.lit(scope.horizon.name)
+        if job.writes.handover:
+            stamps[SHARD.name] = F.expr(f"request_idx div {SHARD_ROWS}").cast("int")
         stamps |= {name: F.lit(value) for name, value in job.slice.items()}
         return frame.withColumns({name: value for name, value in stamps.items() if name in job.writes.column_names})
 
@@ -257,10 +277,10 @@ class River:
 
     # ---- what a run checks of itself
 
-    def _account(self, scopes: list[Scope]) -> None:
+    def _account(self, scopes: list[Scope], counts: DataFrame) -> None:
         """Rows in = kept + quarantined + duplicates, by the table's own count and by what each commit wrote."""
         for scope in scopes:
-            row = self.inputs.table(INTAKE).where(F.col("delivery") == scope.delivery).collect()[0]
+            row = counts.where(F.col("delivery") == scope.delivery).collect()[0]
             wrote = {name: self.ledger.entries[name, scope.slice].n_rows for name in ("landed_events", "clean_events", "quarantine")}
             counted = {"landed_events": row.rows_in, "clean_events": row.kept, "quarantine": row.quarantined}
             if row.rows_in != row.kept + row.quarantined + row.duplicates or wrote != counted:
@@ -285,11 +305,10 @@ class River:
 
     def _refuse_unless_gates_passed(self) -> None:
         horizon = self.inputs.parts["serve"].name
-        rows = self.inputs.table(GATES).where((F.col("horizon") == horizon) & ~F.col("passed")).collect()
-        if rows:
-            raise GateError(
-                "not published, the live recommendations are unchanged: " + "; ".join(f"gate {row.gate}: {row.message}" for row in rows)
-            )
+        gates = self.inputs.table(GATES).where(F.col("horizon") == horizon).collect()
+        failed = [f"gate {row.gate}: {row.message}" for row in gates if not row.passed]
+        if failed or not gates:
+            raise GateError("not published, the live recommendations are unchanged: " + "; ".join(failed or ["no gate was asked"]))
 
 
 @contextmanager

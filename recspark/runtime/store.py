@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import fsspec
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -24,8 +25,7 @@ import recspark.errors
 from recspark.errors import ConcurrentRunError, ContractError, RecsparkError, StoreError
 from recspark.tables import STAMPED, Table
 
-# Slates of 4 KB: a file of this many stays one row group, which is what Petastorm can address.
-HANDOVER_ROWS_PER_FILE = 8192
+OURS = "recspark.table"  # the property that tells our tables from others in the same schema
 ATTEMPTS = 3
 
 
@@ -88,7 +88,7 @@ class Store:
         reader = self.spark.read.format("delta")
         if version is not None:
             reader = reader.option("versionAsOf", str(version))
-        with _in_words(f"table {name!r} at version {version} cannot be read from {self.location(name)}"):
+        with in_words(f"table {name!r} at version {version} cannot be read from {self.location(name)}"):
             return reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
 
     def create(self, table: Table) -> bool:
@@ -99,18 +99,37 @@ class Store:
             if self.exists(table.name):
                 self._created.add(table.name)
                 return False
-            columns = ", ".join(_column_sql(table, c.name) for c in table.columns)
-            checks = {f"delta.constraints.{c.name}_valid": c.check for c in table.columns if c.check}
-            properties = {**checks, "delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none"}
-            listed = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in properties.items())
-            partitioning = f"PARTITIONED BY ({', '.join(table.partitioning)})" if table.partitioning else ""
-            with _in_words(f"table {table.name!r} cannot be created at {self.location(table.name)}"):
-                self.spark.sql(
-                    f"CREATE TABLE {self._sql_name(table.name)} ({columns}) USING delta {partitioning} "
-                    f"TBLPROPERTIES ({listed}) COMMENT '{_quoted(table.doc)}'"
-                )
+            with in_words(f"table {table.name!r} cannot be created at {self.location(table.name)}"):
+                made = self._made_now(table)
             self._created.add(table.name)
-            return True
+            return made
+
+    def _made_now(self, table: Table) -> bool:
+        """Create the table; False where another run was quicker."""
+        try:
+            self.spark.sql(_create_sql(table, self._sql_name(table.name)))
+        except PySparkException as error:
+            if not re.search("ALREADY_EXISTS|NON_EMPTY_LOCATION", str(error)):
+                raise
+            if self.exists(table.name):
+                return False
+            if not self._drop_unborn(table.name):
+                raise
+            self.spark.sql(_create_sql(table, self._sql_name(table.name)))
+        return True
+
+    def _drop_unborn(self, name: str) -> bool:
+        """Remove the log folder of a table whose creation was killed before its first commit; whether there was one."""
+        if self.catalog:
+            return False
+        fs, path = fsspec.core.url_to_fs(self.location(name))
+        log = f"{path}/_delta_log"
+        logged = [place.rsplit("/", 1)[-1] for place in fs.ls(log, detail=False)] if fs.exists(log) else []
+        others = [place for place in fs.ls(path, detail=False) if not place.rstrip("/").endswith("_delta_log")]
+        if others or not logged or any(re.fullmatch(r"\d+\.json", file) for file in logged):
+            return False
+        fs.rm(log, recursive=True)
+        return True
 
     def write(self, frame: DataFrame, table: Table, *, replace: str | None, base: int | None, run_id: str) -> Written:
         """Replace the rows where `replace` holds (None: all rows) by `frame`, in one commit on top of version `base`.
@@ -122,7 +141,7 @@ class Store:
             ContractError: a row breaks a CHECK or a NOT NULL of the table.
         """
         is_new = self.create(table)
-        with self._locks[table.name], _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
+        with self._locks[table.name], in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
             for attempt in range(ATTEMPTS):
                 head = 0 if is_new and attempt == 0 else self._on_base(table, base)
                 if table.merge:
@@ -141,6 +160,8 @@ class Store:
 
     def _on_base(self, table: Table, base: int | None) -> int:
         """Bring the head back to `base`, dropping what an unfinished run left there; return the head's version."""
+        if base is None:
+            self._refuse_foreign(table)
         head = self.head(table.name)
         assert head is not None
         wanted = 0 if base is None else base
@@ -149,12 +170,21 @@ class Store:
             head = self.head(table.name)
         return head or 0
 
+    def _refuse_foreign(self, table: Table) -> None:
+        """A table that no run recorded is either what a killed run began, or somebody else's, which is not ours to empty."""
+        properties = self._delta(table.name).detail().select("properties").collect()[0].properties
+        if properties.get(OURS) != table.name:
+            raise StoreError(
+                f"{self.location(table.name)} holds a table that recspark did not make: give recspark a schema or folder of its own "
+                "(`catalog`, `warehouse`), or rename that table"
+            )
+
     def _replace(self, frame: DataFrame, table: Table, replace: str | None, run_id: str) -> None:
+        if table.handover:  # a file a shard, its rows in the order of the key
+            frame = frame.repartition(*table.partitioning).sortWithinPartitions(*table.partitioning, *table.key)
         writer = frame.write.format("delta").mode("overwrite").option("userMetadata", run_id)
         if replace is not None:
             writer = writer.option("replaceWhere", replace)
-        if table.handover:
-            writer = writer.option("maxRecordsPerFile", HANDOVER_ROWS_PER_FILE)
         if self.catalog:
             writer.saveAsTable(self.location(table.name))
         else:
@@ -164,20 +194,17 @@ class Store:
         same_key = " AND ".join(f"live.{name} = new.{name}" for name in table.key)
         compared = [c.name for c in table.columns if c.name not in table.key and c.name not in STAMPED]
         differs = " OR ".join(f"NOT (live.{name} <=> new.{name})" for name in compared)
-        # The merge command takes its commit's metadata from the session only.
+        # The merge command takes its commit's metadata from the session only; a session's runs have one id.
         self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", run_id)
-        try:
-            (
-                self._delta(table.name)
-                .alias("live")
-                .merge(frame.alias("new"), same_key)
-                .whenMatchedUpdateAll(condition=differs)
-                .whenNotMatchedInsertAll()
-                .whenNotMatchedBySourceDelete()
-                .execute()
-            )
-        finally:
-            self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+        (
+            self._delta(table.name)
+            .alias("live")
+            .merge(frame.alias("new"), same_key)
+            .whenMatchedUpdateAll(condition=differs)
+            .whenNotMatchedInsertAll()
+            .whenNotMatchedBySourceDelete()
+            .execute()
+        )
 
     def append_once(self, frame: DataFrame, table: Table, *, application: str, number: int, run_id: str) -> bool:
         """Append `frame` as commit `number` of `application`; a second append of the same number writes nothing.
@@ -187,7 +214,7 @@ class Store:
         self.create(table)
         writer = frame.coalesce(1).write.format("delta").mode("append").option("txnAppId", application).option("txnVersion", str(number))
         writer = writer.option("userMetadata", f"{run_id} {number}")
-        with _in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
+        with in_words(f"table {table.name!r} cannot be written at {self.location(table.name)}"):
             if self.catalog:
                 writer.saveAsTable(self.location(table.name))
             else:
@@ -196,11 +223,20 @@ class Store:
 
     def restore(self, name: str, version: int) -> int:
         """Make `version` the table's state again; return the new head."""
-        with _in_words(f"table {name!r} cannot be restored to version {version}"):
+        with in_words(f"table {name!r} cannot be restored to version {version}"):
             self._delta(name).restoreToVersion(version)
         head = self.head(name)
         assert head is not None
         return head
+
+
+def _create_sql(table: Table, name: str) -> str:
+    columns = ", ".join(_column_sql(table, c.name) for c in table.columns)
+    checks = {f"delta.constraints.{c.name}_valid": c.check for c in table.columns if c.check}
+    properties = {**checks, "delta.enableDeletionVectors": "false", "delta.columnMapping.mode": "none", OURS: table.name}
+    listed = ", ".join(f"'{key}' = '{_quoted(value)}'" for key, value in properties.items())
+    partitioning = f"PARTITIONED BY ({', '.join(table.partitioning)})" if table.partitioning else ""
+    return f"CREATE TABLE {name} ({columns}) USING delta {partitioning} TBLPROPERTIES ({listed}) COMMENT '{_quoted(table.doc)}'"
 
 
 def _column_sql(table: Table, name: str) -> str:
@@ -219,7 +255,7 @@ def _n_rows(metrics: Mapping[str, Any], table: Table) -> int | None:
 
 
 @contextmanager
-def _in_words(what: str) -> Iterator[None]:
+def in_words(what: str) -> Iterator[None]:
     """Turn what Spark and Delta raise into one sentence of ours: nobody should read a Java stack trace."""
     try:
         yield
@@ -229,7 +265,9 @@ def _in_words(what: str) -> Iterator[None]:
             raise own from error
         if "DELTA_VIOLATE_CONSTRAINT" in text or "DELTA_NOT_NULL_CONSTRAINT" in text:
             raise ContractError(f"{what}: a row breaks the table's contract: {_violation(text)}") from error
-        if "ConcurrentAppend" in text or "ConcurrentTransaction" in text or "ProtocolChanged" in text or "MetadataChanged" in text:
+        if re.search(
+            r"DELTA_CONCURRENT|Concurrent\w*Exception|DELTA_(PROTOCOL|METADATA)_CHANGED|(Protocol|Metadata)ChangedException", text
+        ):
             raise ConcurrentRunError(f"{what}: another run committed at the same moment; start again") from error
         raise StoreError(f"{what}: {_sentence(text)}") from error
 

@@ -224,6 +224,7 @@ def build_summary(
     metrics_part, metrics = _first_part(read, "metrics", measured)
     _, champion = _first_part(read, "champion", (*serving, FIT))
     _, gates = _first_part(read, "gates", serving)
+    flagged = next((frame for part in serving if (frame := read("flagged_users", part)) is not None), None)
     staged = next((frame for part in serving if (frame := read("staged_recommendations", part)) is not None), None)
     summary = {
         "warehouse": warehouse,
@@ -233,6 +234,7 @@ def build_summary(
         "counts": {"users": 0 if user_index is None else user_index.count(), "items": n_catalogue, "events": tail["n_events"]},
         "intake": _account(read("intake")),
         "quarantine": _counts(read("quarantine"), "reason"),
+        "flagged": _counts(flagged, "reason"),
         "events_over_time": [] if interactions is None or first is None or last is None else _over_time(interactions, first, last),
         "event_types": event_types,
         "long_tail": tail,

@@ -29,9 +29,7 @@ SMALL: dict[str, Any] = {
     "champion": {"k": 4},
     "rankers": {
         "epochs": 2,
-        "embedding_size": 4,
-        "hidden": [8],
-        "attention_hidden": 4,
+        "model": {"embedding_size": 4, "hidden": [8], "attention_hidden": 4},
         "k": 4,
         "global_batch_size": 8,
         "checkpoint_every": 1,

@@ -44,6 +44,7 @@ EMPTY: dict[str, Any] = {
     "counts": {"users": 0, "items": 0, "events": 0},
     "intake": {},
     "quarantine": [],
+    "flagged": [],
     "events_over_time": [],
     "event_types": [],
     "long_tail": {"n_items": 0, "n_events": 0, "points": [], "n_items_with_half": 0},
@@ -64,6 +65,7 @@ FULL: dict[str, Any] = {
     "counts": {"users": 671, "items": 9066, "events": 100_004},
     "intake": {"rows_in": 30, "kept": 20, "quarantined": 6, "duplicates": 4, "deliveries": 1},
     "quarantine": [{"reason": HOSTILE, "n": 6}],
+    "flagged": [{"reason": HOSTILE, "n": 2}],
     "events_over_time": [
         {"from": "2020-01-01T00:00:00", "to": "2020-01-02T00:00:00", "n": 3},
         {"from": "2020-01-02T00:00:00", "to": "2020-01-03T00:00:00", "n": 5},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import AnalysisException
 
-from recspark.errors import ContractError, StoreError
-from recspark.runtime.store import Store
+from recspark.errors import ConcurrentRunError, ContractError, StoreError
+from recspark.runtime.store import Store, in_words
 from recspark.tables import Column, Table
+from recspark.tables.contract import SHARD
 
 SLICED = Table(
     "sliced",
@@ -27,6 +31,15 @@ MERGED = Table(
     (Column("id", "string", "Id."), Column("v", "array<int>", "Values."), Column("run_id", "string", "Run.", volatile=True)),
     key=("id",),
     merge=True,
+)
+
+SLATES = Table(
+    "slates",
+    "For Petastorm.",
+    (Column("horizon", "string", "The cut."), Column("request_idx", "bigint", "The request."), SHARD),
+    key=("horizon", "request_idx"),
+    slices=("horizon",),
+    handover=True,
 )
 
 
@@ -104,3 +117,68 @@ def test_tables_can_live_in_a_catalog(spark, tmp_path):
         assert contents(store, version=second.version) == [("a", 1), ("b", 2)]
     finally:
         spark.sql("DROP SCHEMA recs CASCADE")
+
+
+@pytest.mark.parametrize("n_partitions", [1, 2, 7])
+def test_a_hand_over_table_has_a_file_a_shard_and_its_rows_in_order(spark, store, n_partitions):
+    rows = [("h", i, i // 3) for i in (7, 2, 5, 0, 8, 1, 3, 6, 4)]
+    frame = spark.createDataFrame(rows, SLATES.ddl()).repartition(n_partitions)
+    written = store.write(frame, SLATES, replace="horizon IN ('h')", base=None, run_id="r1")
+    files = sorted(store.read("slates", written.version).inputFiles())
+    assert [pq.read_table(file.removeprefix("file://"))["request_idx"].to_pylist() for file in files] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_a_table_of_others_is_not_emptied(spark, store):
+    spark.range(3).write.format("delta").save(store.location("sliced"))
+    with pytest.raises(StoreError, match="sliced holds a table that recspark did not make: give recspark"):
+        store.write(frame(spark, [("a", 1, None)]), SLICED, replace=None, base=None, run_id="r1")
+    assert spark.read.format("delta").load(store.location("sliced")).count() == 3
+
+
+def test_a_creation_that_was_killed_before_its_first_commit_does_not_stand_in_the_way(spark, store):
+    log = Path(store.location("sliced")) / "_delta_log"
+    log.mkdir(parents=True)
+    (log / ".00000000000000000000.json.1f.tmp").write_text("half")
+    written = store.write(frame(spark, [("a", 1, None)]), SLICED, replace=None, base=None, run_id="r1")
+    assert contents(store, version=written.version) == [("a", 1)]
+
+
+def test_a_folder_of_other_files_is_no_place_for_a_table(spark, store):
+    place = Path(store.location("sliced"))
+    place.mkdir(parents=True)
+    (place / "letters.txt").write_text("keep me")
+    with pytest.raises(StoreError, match="'sliced' cannot be created"):
+        store.create(SLICED)
+    assert (place / "letters.txt").read_text() == "keep me"
+
+
+def test_two_who_write_one_table_at_once_are_told_apart(spark, store):
+    """What Delta itself says of two writers of one slice: the second to commit read what the first replaced."""
+    base = store.write(frame(spark, [("a", 1, None)]), SLICED, replace=None, base=None, run_id="r0").version
+    started, gone_on = threading.Event(), threading.Event()
+
+    class Waiting(Store):
+        def _replace(self, frame, table, replace, run_id):
+            started.set()
+            gone_on.wait(60)
+            super()._replace(frame, table, replace, run_id)
+
+    slow, outcome = Waiting(spark, store.warehouse), []
+    write = lambda: outcome.append(  # noqa: E731
+        slow.write(frame(spark, [("a", 2, None)]), SLICED, replace="horizon IN ('a')", base=base, run_id="slow")
+    )
+    thread = threading.Thread(target=write)
+    thread.start()
+    started.wait(60)
+    fast = store.write(frame(spark, [("a", 3, None)]), SLICED, replace="horizon IN ('a')", base=base, run_id="fast")
+    gone_on.set()
+    thread.join()
+    # The slow one saw that its commit did not follow on its base, went back to it, and wrote again: neither is mixed.
+    assert contents(store, version=fast.version) == [("a", 3)]
+    assert contents(store, version=outcome[0].version) == [("a", 2)]
+
+
+def test_a_conflict_is_told_in_words():
+    conflict = AnalysisException("[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] Transaction conflict detected. Files were added.")
+    with pytest.raises(ConcurrentRunError, match="table 't': another run committed at the same moment"), in_words("table 't'"):
+        raise conflict

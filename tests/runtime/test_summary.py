@@ -14,6 +14,7 @@ from recspark.runtime.summary import build_summary
 from recspark.tables import (
     CHAMPION,
     CLEAN_ITEMS,
+    FLAGGED_USERS,
     GATES,
     HISTORIES,
     INTAKE,
@@ -117,6 +118,7 @@ def summary(table: Callable[..., DataFrame]) -> dict[str, Any]:
             HISTORIES,
             [{"request_idx": i, "items": items + [-1] * (3 - len(items)), "length": len(items)} for i, items in histories.items()],
         ),
+        ("flagged_users", "serve"): table(FLAGGED_USERS, [{"user_idx": i, "n_events": 9, "reason": "more than 8"} for i in (4, 7)]),
         ("metrics", "tune"): table(METRICS, [METRIC]),
         ("champion", "tune"): table(CHAMPION, [{"model": "ranker", "metric": "ndcg@10", "best_source": "als", "reason": "better"}]),
         ("gates", "serve"): table(GATES, [{"gate": "churn", "value": None, "limit": 0.5, "passed": True, "message": "nothing was live"}]),
@@ -178,6 +180,7 @@ def test_every_figure(summary: dict[str, Any]) -> None:
     assert summary["counts"] == {"users": 4, "items": 5, "events": 8}
     assert summary["intake"] == {"rows_in": 15, "kept": 8, "quarantined": 6, "duplicates": 1, "deliveries": 2}
     assert summary["quarantine"] == [{"reason": "no user", "n": 2}, {"reason": "bad time", "n": 1}, {"reason": "no item", "n": 1}]
+    assert summary["flagged"] == [{"reason": "more than 8", "n": 2}]
     assert summary["event_types"] == [{"event_type": "rate", "n": 7}, {"event_type": "view", "n": 1}]
     # 120 seconds in 60 bins of two seconds: 0 and 1; 2 and 3; 4 and 5; 60; 119.
     assert len(summary["events_over_time"]) == 60

@@ -1,0 +1,121 @@
+"""The command line on a finished warehouse: exit codes, JSON, show, export, rollback, dry run, init."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recspark.runtime import cli
+from tests.flow.conftest import committed, forget
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def recspark(spark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`recspark ARGUMENTS` in the suite's session: exit code, standard output, standard error."""
+
+    def command(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["recspark", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return command
+
+
+def live(spark, folder: Path) -> dict[str, list[str]]:
+    rows = spark.read.format("delta").load(str(folder / "warehouse" / "recommendations")).collect()
+    return {row.user_id: [one.item_id for one in row["items"]] for row in rows}
+
+
+def test_an_idle_run_prints_the_last_summary_as_json(recspark, copied):
+    code, out, err = recspark("run", "--config", copied / "config.yaml", "--json")
+    summary = json.loads(out)
+    assert (code, summary["ran"], summary["counts"]["users"]) == (0, {}, 40)
+    assert "0 jobs ran" in " ".join(err.split())
+
+
+def test_show_prints_one_users_history_and_lists(spark, recspark, copied):
+    code, out, _ = recspark("show", "u7", "--config", copied / "config.yaml", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert [one["item_id"] for one in found["recommendations"]] == live(spark, copied)["u7"]
+    assert len(found["history"]) == 10
+    code, _, err = recspark("show", "nobody", "--config", copied / "config.yaml")
+    assert code == 1
+    assert "user 'nobody' has no recommendations" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_export_writes_a_row_an_item(spark, recspark, copied, tmp_path, kind):
+    target = tmp_path / f"out.{kind}"
+    assert recspark("export", target, "--config", copied / "config.yaml")[0] == 0
+    lists: dict[str, list[tuple[int, str]]] = {}
+    if kind == "csv":
+        rows = [row for part in target.glob("*.csv") for row in csv.DictReader(part.open(encoding="utf-8"))]
+    else:
+        rows = [row.asDict() for row in spark.read.parquet(str(target)).collect()]
+    for row in rows:
+        lists.setdefault(row["user_id"], []).append((int(row["rank"]), row["item_id"]))
+    assert {user: [item for _, item in sorted(one)] for user, one in lists.items()} == live(spark, copied)
+    code, _, err = recspark("export", target, "--config", copied / "config.yaml")
+    assert (code, "replace it with --overwrite" in " ".join(err.split())) == (1, True)
+    assert recspark("export", target, "--overwrite", "--config", copied / "config.yaml")[0] == 0
+
+
+def test_a_failed_gate_ends_with_3_and_leaves_what_is_live(spark, recspark, copied):
+    before = live(spark, copied)
+    tighter = ["--set", "requests.k=3", "--set", "gates.max_churn=0.0"]
+    code, _, err = recspark("run", "recommendations", "--config", copied / "config.yaml", *tighter)
+    assert code == 3
+    assert "not published, the live recommendations are unchanged: gate churn" in " ".join(err.split())
+    assert live(spark, copied) == before
+
+
+def test_rollback_brings_back_what_was_live_before(spark, recspark, copied):
+    before = live(spark, copied)
+    assert recspark("rollback", "--config", copied / "config.yaml")[0] == 1  # nothing was live before these
+    assert recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "requests.k=3")[0] == 0
+    assert {len(items) for items in live(spark, copied).values()} == {3}
+    assert recspark("rollback", "--config", copied / "config.yaml")[0] == 0
+    assert live(spark, copied) == before
+
+
+def test_a_dry_run_says_what_would_run_and_does_nothing(spark, recspark, copied):
+    forget(spark, copied / "warehouse", {"similar_items", "popularity"})
+    before = committed(spark, copied / "warehouse").sequence
+    code, out, _ = recspark("run", "similar_items", "--config", copied / "config.yaml", "--dry-run")
+    assert (code, "would run: similar_items" in " ".join(out.split())) == (0, True)
+    assert committed(spark, copied / "warehouse").sequence == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"events": {"path": "nowhere.csv", "columns": {"user_id": "user", "item_id": "item"}, "types": {"rating": 1.0}}}, "nowhere.csv"),
+        ({"champion": {"metric": "ndgc", "k": 4}}, "ndgc"),
+        ({"vectors_als": {"rnak": 3}}, "rnak"),
+    ],
+)
+def test_a_users_mistake_ends_with_1_and_one_sentence(recspark, copied, change, words):
+    config = yaml.safe_load((copied / "config.yaml").read_text()) | change
+    (copied / "wrong.yaml").write_text(yaml.safe_dump(config))
+    code, _, err = recspark("run", "--config", copied / "wrong.yaml")
+    assert (code, words in err) == (1, True), err
+    assert "Traceback" not in err
+    assert "\tat " not in err
+
+
+def test_wrong_usage_ends_with_2_and_our_own_faults_with_4(recspark, monkeypatch):
+    assert recspark("run", "--no-such-option")[0] == 2
+    monkeypatch.setattr("recspark.runtime.graph.draw_graph", lambda jobs: 1 / 0)
+    code, _, err = recspark("graph")
+    assert (code, "internal error: ZeroDivisionError" in " ".join(err.split())) == (4, True)
