@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & {"spark", "table"}:
             item.add_marker(pytest.mark.spark)
+        # With two test processes: one runs the flow, whose fixtures take minutes to make; the other the rooms, file by file.
+        item.add_marker(pytest.mark.xdist_group("flow" if _is_flow(item) else str(item.path)))
+    items.sort(key=lambda item: not _is_flow(item))
+
+
+def _is_flow(item: pytest.Item) -> bool:
+    return item.path.parent.name == "flow"
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +59,21 @@ def spark(spark_folder: Path) -> Iterator[SparkSession]:
     session = start_session({**SPARK_SETTINGS, "spark.sql.warehouse.dir": str(spark_folder)}, name="recspark-tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as `spark-submit --py-files` takes it, built from a copy so that nothing is left in the checkout."""
+    folder = tmp_path_factory.mktemp("package")
+    root = Path(__file__).parents[1]
+    for name in ("recspark", "jobs", "conf"):
+        shutil.copytree(root / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(root / name, folder / "source")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(folder), str(folder / "source")], check=True)
+    (wheel,) = folder.glob("recspark-*.whl")
+    return wheel.rename(folder / "recspark.zip")
 
 
 @pytest.fixture

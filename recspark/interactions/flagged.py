@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.tables.lineage import UnflaggedRows
 
 
-def build_flagged_users(interactions: UnflaggedRows, *, max_events: int | None = None) -> DataFrame:
+def build_flagged_users(interactions: UnflaggedRows, *, max_events: PositiveInt | None = None) -> DataFrame:
     """`flagged_users`: those with more than `max_events` events (repeats collapsed) before the cut; nobody where it is not set.
 
     They are served like anybody, from their own history, but no model learns from them. Counted at the cut, so that what a user does later

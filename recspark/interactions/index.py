@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pydantic import PositiveInt
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -30,7 +31,9 @@ def _numbered(ids: DataFrame, known: DataFrame, key: str, idx: str, n_buckets: i
     return numbered.select(key, (F.col("start") + F.col("offset") + F.col("place")).alias(idx))
 
 
-def build_user_index(clean_events: NewRows, clean_users: DataFrame | None, user_index: Previous, *, n_buckets: int = 64) -> DataFrame:
+def build_user_index(
+    clean_events: NewRows, clean_users: DataFrame | None, user_index: Previous, *, n_buckets: PositiveInt = 64
+) -> DataFrame:
     """`user_index` of the ids that this delivery brings, by its events or by the users source. `n_buckets`: tasks that number ids."""
     ids = clean_events.select("user_id")
     if clean_users is not None:
@@ -38,7 +41,9 @@ def build_user_index(clean_events: NewRows, clean_users: DataFrame | None, user_
     return _numbered(ids, user_index, "user_id", "user_idx", n_buckets)
 
 
-def build_item_index(clean_events: NewRows, clean_items: DataFrame | None, item_index: Previous, *, n_buckets: int = 64) -> DataFrame:
+def build_item_index(
+    clean_events: NewRows, clean_items: DataFrame | None, item_index: Previous, *, n_buckets: PositiveInt = 64
+) -> DataFrame:
     """`item_index` of the ids that this delivery brings, by its events or by the items source.
 
     Beyond 2^31 items the index is null, which the table refuses.

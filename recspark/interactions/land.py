@@ -15,8 +15,8 @@ from recspark.tables.lineage import EventsSource, ItemsSource, Now, UsersSource
 
 DAMAGED = "_damaged"
 OWN_COLUMNS = (DAMAGED, "_file", "_position")
-# A reason shows this much of a value.
-SHOWN = 80
+# What stands in a text where bytes were no text in the encoding it was read in.
+REPLACED = "\ufffd"
 
 YES = ("true", "t", "yes", "y", "1", "1.0")
 NO = ("false", "f", "no", "n", "0", "0.0")
@@ -26,16 +26,14 @@ def _typed(frame: DataFrame, name: str) -> tuple[Column, T.DataType]:
     return source_column(name), frame.schema[name].dataType
 
 
-def _says(*parts: str | Column) -> Column:
-    """A reason: texts, and values shortened and put in quotes."""
-    return F.concat(
-        *(
-            F.lit(part)
-            if isinstance(part, str)
-            else F.concat(F.lit("'"), F.substring(F.coalesce(part.cast("string"), F.lit("")), 1, SHOWN), F.lit("'"))
-            for part in parts
-        )
-    )
+def _id(frame: DataFrame, name: str, role: str) -> tuple[Column, list[Column]]:
+    """An id as text, and the rules that it may break."""
+    text = id_text(*_typed(frame, name))
+    return text, [
+        F.when(text.isNull(), F.lit(f"{role} is missing")),
+        # Two ids that differ only in such bytes would become one.
+        F.when(text.contains(REPLACED), F.lit(f"{role} is not UTF-8; set events.options.encoding")),
+    ]
 
 
 def _event_type(events: DataFrame, mapping: EventsMapping) -> tuple[Column, list[Column]]:
@@ -52,7 +50,7 @@ def _event_type(events: DataFrame, mapping: EventsMapping) -> tuple[Column, list
         F.when(theirs.isNull(), F.lit("event_type is missing")),
         F.when(
             ~ours.isin(list(mapping.types)),
-            _says("event_type ", theirs, f" is not one of {known} (events.types, events.aliases)"),
+            F.lit(f"event_type is not one of {known} (events.types, events.aliases)"),
         ),
     ]
     return ours, problems
@@ -67,10 +65,10 @@ def _value(events: DataFrame, mapping: EventsMapping) -> tuple[Column, list[Colu
     finite = ~F.isnan(value) & (F.abs(value) != F.lit(float("inf")))
     given = ~is_blank(column) if isinstance(kind, T.StringType) else column.isNotNull()
     problems = [
-        F.when(given & value.isNull(), _says("value ", column, " is no number")),
-        F.when(value.isNotNull() & ~finite, _says("value ", column, " is not finite")),
-        *([F.when(value < low, _says("value ", column, f" is below value_bounds.min {low:g}"))] if low is not None else []),
-        *([F.when(value > high, _says("value ", column, f" is above value_bounds.max {high:g}"))] if high is not None else []),
+        F.when(given & value.isNull(), F.lit("value is no number")),
+        F.when(value.isNotNull() & ~finite, F.lit("value is not finite")),
+        *([F.when(value < low, F.lit(f"value is below value_bounds.min {low:g}"))] if low is not None else []),
+        *([F.when(value > high, F.lit(f"value is above value_bounds.max {high:g}"))] if high is not None else []),
     ]
     return F.when(finite, value), problems
 
@@ -82,13 +80,12 @@ def _event_at(events: DataFrame, mapping: EventsMapping, now: datetime) -> tuple
     at = time_at(column, kind, mapping.time)
     now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
     late, early = at > moment(now), at < moment(mapping.time.earliest_at)
-    too_late = f" is after now, {now:%Y-%m-%d %H:%M:%S}; check time.format"
-    too_early = f" is before {mapping.time.earliest}; check time.format, or lower time.earliest"
+    too_early = f"event_at is before {mapping.time.earliest}; check time.format, or lower time.earliest"
     problems = [
         F.when(is_blank(column.cast("string")), F.lit("event_at is missing")),
-        F.when(at.isNull(), _says("event_at ", column, f" does not parse as {mapping.time.format}")),
-        F.when(late, _says("event_at ", column, too_late)),
-        F.when(early, _says("event_at ", column, too_early)),
+        F.when(at.isNull(), F.lit(f"event_at is no time of the format {mapping.time.format!r}")),
+        F.when(late, F.lit("event_at is after the run's now; check time.format")),
+        F.when(early, F.lit(too_early)),
     ]
     # A wrong unit leads to years that no calendar of the readers' knows.
     return F.when(~late & ~early, at), problems
@@ -104,7 +101,7 @@ def _event_order(events: DataFrame, mapping: EventsMapping, event_at: Column) ->
         return F.lit(0).cast("bigint"), []
     column, kind = _typed(events, mapping.columns.event_order)
     value = whole_number(column, kind)
-    return value, [F.when(value.isNull(), _says("event_order ", column, " is no whole number"))]
+    return value, [F.when(value.isNull(), F.lit("event_order is no whole number"))]
 
 
 def _row(source: DataFrame) -> Column:
@@ -123,21 +120,22 @@ def _damage(events: DataFrame) -> list[Column]:
 
 
 def land_events(events: EventsSource, *, mapping: EventsMapping, now: Now) -> DataFrame:
-    """`landed_events`: one row a row of the source, with the first rule that it breaks as `problem`.
+    """`landed_events`: one row a row of the source, with the first rule that it breaks as `problem` (the rule alone: the row stands in `row`).
 
-    Rules, in order: the line parses; user_id and item_id are there (ids are never trimmed or shortened); the event type is known;
+    Rules, in order: the line parses; user_id and item_id are there and UTF-8 (never trimmed or shortened); the event type is known;
     the time is there, parses, is not after `now` and not before `time.earliest`; the value is empty or a finite number within
     bounds; the order is a whole number. `now` is the run's recorded now.
     """
-    user_id, item_id = (id_text(*_typed(events, name)) for name in (mapping.columns.user_id, mapping.columns.item_id))
+    user_id, user_problems = _id(events, mapping.columns.user_id, "user_id")
+    item_id, item_problems = _id(events, mapping.columns.item_id, "item_id")
     event_type, type_problems = _event_type(events, mapping)
     event_at, time_problems = _event_at(events, mapping, now)
     value, value_problems = _value(events, mapping)
     event_order, order_problems = _event_order(events, mapping, event_at)
     problem = F.coalesce(
         *_damage(events),
-        F.when(user_id.isNull(), F.lit("user_id is missing")),
-        F.when(item_id.isNull(), F.lit("item_id is missing")),
+        *user_problems,
+        *item_problems,
         *type_problems,
         *time_problems,
         *value_problems,
@@ -201,16 +199,22 @@ def _one_row_an_id(frame: DataFrame, key: str) -> DataFrame:
     return frame.withColumn("_place", F.row_number().over(latest)).filter("_place = 1").drop("_place", "_position")
 
 
+def _catalogue_id(source: DataFrame, name: str) -> Column:
+    """An id of the items or users source; null where it names nobody for certain."""
+    text = id_text(*_typed(source, name))
+    return F.when(~text.contains(REPLACED), text)
+
+
 def _sound(source: DataFrame) -> DataFrame:
     return source.filter(F.col(DAMAGED).isNull()) if DAMAGED in source.columns else source
 
 
 def land_items(items: ItemsSource, *, mapping: ItemsMapping) -> DataFrame:
-    """`clean_items`: one row an item id. Of a repeated id the last row counts; damaged lines and rows without an id are left out.
+    """`clean_items`: one row an item id. Of a repeated id the last row counts; damaged lines and rows without an id, or with one that is not UTF-8, are left out.
 
     `count_rows` accounts for what is left out.
     """
-    item_id = id_text(*_typed(items, mapping.columns.item_id))
+    item_id = _catalogue_id(items, mapping.columns.item_id)
     title = F.lit(None).cast("string")
     if mapping.columns.title is not None:
         title = source_column(mapping.columns.title).cast("string")
@@ -227,18 +231,18 @@ def land_items(items: ItemsSource, *, mapping: ItemsMapping) -> DataFrame:
 
 def land_users(users: UsersSource, *, mapping: UsersMapping) -> DataFrame:
     """`clean_users`: one row a user id, by the rules of `land_items`."""
-    user_id = id_text(*_typed(users, mapping.columns.user_id))
+    user_id = _catalogue_id(users, mapping.columns.user_id)
     landed = _sound(users).select(user_id.alias("user_id"), _attributes(users, mapping.attributes).alias("attributes"), "_position")
     return _one_row_an_id(landed.filter(F.col("user_id").isNotNull()), "user_id")
 
 
 def count_rows(source: DataFrame, *, mapping: ItemsMapping | UsersMapping) -> DataFrame:
-    """The account of an items or users source, one row: rows_in = kept + refused (damaged, no id) + repeated.
+    """The account of an items or users source, one row: rows_in = kept + refused (damaged, no id, id not UTF-8) + repeated.
 
     For the run's report: these sources have no quarantine.
     """
     name = mapping.columns.item_id if isinstance(mapping, ItemsMapping) else mapping.columns.user_id
-    key = id_text(*_typed(source, name))
+    key = _catalogue_id(source, name)
     if DAMAGED in source.columns:
         key = F.when(F.col(DAMAGED).isNull(), key)
     per_id = source.select(key.alias("id")).groupBy("id").count()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from recspark.errors import ConfigError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
 from recspark.runtime.job import Job
+from recspark.runtime.rules import cross_problems, unfilled
 from recspark.tables.lineage import Source
 
 
@@ -90,27 +92,24 @@ class Config(BaseModel):
         return {name: getattr(section, name) for name in type(section).model_fields}
 
 
-def conf_folder() -> Path:
-    """Where base.yaml lies: the checkout's conf, or the one inside the installed wheel."""
+def conf_folder() -> Traversable:
+    """Where base.yaml lies: the checkout's conf, or that of the wheel, which may be a zip on the path."""
     beside = Path(__file__).parents[2] / "conf"
-    return beside if (beside / "base.yaml").exists() else Path(str(files("recspark_conf")))
+    return beside if (beside / "base.yaml").exists() else files("recspark_conf")
 
 
 def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> dict[str, Any]:
     """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
     Raises:
-        ConfigError: a file is missing or is not YAML, an assignment has no `=`, an interpolation names nothing.
+        ConfigError: a file is missing or is not YAML, an assignment has no `=` or is not YAML, an interpolation names nothing.
     """
     folder = conf_folder()
     layers = [_read(folder / "base.yaml"), _named(folder / "env", env)]
     if user_file is not None:
         layers.append(_read(Path(user_file)))
-    for assignment in assignments:
-        if "=" not in assignment:
-            raise ConfigError(f"--set {assignment!r} is no assignment: write it as section.key=value, as in --set vectors_als.rank=128")
+    told = OmegaConf.merge({}, *map(_assigned, assignments))
     try:
-        told = OmegaConf.from_dotlist(list(assignments))
         ranker = OmegaConf.select(OmegaConf.merge(*layers, told), "ranker")
         merged = OmegaConf.merge(*layers[:2], _named(folder / "ranker", str(ranker)), *layers[2:], told)
         resolved = OmegaConf.to_container(merged, resolve=True)
@@ -120,20 +119,33 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
     return {str(key): value for key, value in resolved.items()}
 
 
-def _named(folder: Path, name: str) -> DictConfig:
-    return _read(folder / f"{name}.yaml", choices=sorted(path.stem for path in folder.glob("*.yaml")))
-
-
-def _read(path: Path, choices: Sequence[str] | None = None) -> DictConfig:
-    if not path.is_file():
-        hint = f"; there are: {', '.join(choices)}" if choices else "; `recspark init FILES > my.yaml` writes one to start from"
-        raise ConfigError(f"no configuration file {path}{hint}")
+def _assigned(assignment: str) -> DictConfig:
+    example = "write it as section.key=value, as in --set vectors_als.rank=128"
+    if "=" not in assignment:
+        raise ConfigError(f"--set {assignment!r} is no assignment: {example}")
     try:
-        loaded = OmegaConf.load(path)
+        return OmegaConf.from_dotlist([assignment])
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"--set {assignment!r} is not YAML after the =: {' '.join(str(error).split())}; {example}") from error
+
+
+def _named(folder: Traversable, name: str) -> DictConfig:
+    return _read(folder / f"{name}.yaml", choices=sorted(one.name.removesuffix(".yaml") for one in folder.iterdir()))
+
+
+def _read(file: Traversable, choices: Sequence[str] | None = None) -> DictConfig:
+    if not file.is_file():
+        hint = f"; there are: {', '.join(choices)}" if choices else "; `recspark init FILES > my.yaml` writes one to start from"
+        raise ConfigError(f"no configuration file {file}{hint}")
+    try:
+        with file.open(encoding="utf-8") as text:
+            loaded = OmegaConf.load(text)
     except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read as a configuration: {error.strerror or error}") from error
     if not isinstance(loaded, DictConfig):
-        raise ConfigError(f"{path} is not a mapping of sections")
+        raise ConfigError(f"{file} is not a mapping of sections")
     return loaded
 
 
@@ -141,9 +153,9 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     """The configuration as typed sections; a section that is `null` switches its job off.
 
     Raises:
-        ConfigError: every unknown key, missing value and wrong type, all at once.
+        ConfigError: every unknown key, missing value, wrong type and setting that does not fit another, all at once.
     """
-    problems: list[str] = []
+    problems = list(unfilled(raw))
     general = {key: value for key, value in raw.items() if key in Settings.model_fields}
     unknown = [key for key in raw if key not in Settings.model_fields and key not in jobs]
     problems += [f"{key}: no such section; there are {', '.join([*Settings.model_fields, *jobs])}" for key in unknown]
@@ -155,14 +167,13 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
             continue
         given = {} if name in Settings.model_fields else raw.get(name) or {}  # `splits` is both a setting and a job
         told = {knob: shared[key] for knob in job.section.model_fields for key in (f"{name}.{knob}", knob) if key in shared}
-        section = _validated(job.section, {**told, **given} if isinstance(given, Mapping) else given, f"{name}.", problems)
+        # Where the settings do not stand, what they would have told is not missing.
+        untold = set() if settings else {knob for knob in job.section.model_fields if {f"{name}.{knob}", knob} & _SHARED.keys()}
+        section = _validated(job.section, {**told, **given} if isinstance(given, Mapping) else given, f"{name}.", problems, untold)
         if section is not None:
             sections[name] = section
     if isinstance(settings, Settings):
-        known = sorted(job.slice["source"] for job in jobs.values() if job.writes.name == "source_candidates")
-        problems += [
-            f"sources: {name!r} is no candidate source; there are {', '.join(known)}" for name in settings.sources if name not in known
-        ]
+        problems += cross_problems(settings, sections, jobs)
     if problems or not isinstance(settings, Settings):
         raise ConfigError("the configuration does not fit:\n  " + "\n  ".join(problems))
     return Config(settings=settings, jobs=sections)
@@ -172,25 +183,29 @@ def _lacks_source(job: Job, settings: BaseModel | None) -> bool:
     return any(isinstance(one.marker, Source) and getattr(settings, one.marker.name, None) is None for one in job.inputs)
 
 
+# What several jobs are told from one place: by the knob's name, or by `job.knob`. A job's own section still wins.
+_SHARED: Mapping[str, Callable[[Settings], Any]] = {
+    "weights": lambda settings: settings.events.types,
+    "order": lambda settings: settings.events.resolved_order,
+    "sources": lambda settings: settings.sources,
+    "spec": lambda settings: settings.splits,
+    "landed_events.mapping": lambda settings: settings.events,
+    "clean_items.mapping": lambda settings: settings.items,
+    "clean_users.mapping": lambda settings: settings.users,
+    "histories.types": lambda settings: list(settings.events.types),
+    "predictions.minimum": lambda settings: settings.events.value_bounds.min,
+    "predictions.maximum": lambda settings: settings.events.value_bounds.max,
+}
+
+
 def shared_knobs(settings: Settings) -> dict[str, Any]:
-    """What several jobs are told from one place: by the knob's name, or by `job.knob`. A job's own section still wins."""
-    events, bounds = settings.events, settings.events.value_bounds
-    shared: dict[str, Any] = {
-        "weights": events.types,
-        "order": events.resolved_order,
-        "sources": settings.sources,
-        "spec": settings.splits,
-        "landed_events.mapping": events,
-        "clean_items.mapping": settings.items,
-        "clean_users.mapping": settings.users,
-        "histories.types": list(events.types),
-        "predictions.minimum": bounds.min,
-        "predictions.maximum": bounds.max,
-    }
-    return {name: value for name, value in shared.items() if value is not None}
+    """What the jobs are told of the settings, by the names of `_SHARED`; what is not set is told to nobody."""
+    told = {name: tell(settings) for name, tell in _SHARED.items()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
-def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[str]) -> BaseModel | None:
+def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[str], untold: Collection[str] = ()) -> BaseModel | None:
+    """The section, or None and its `problems`; a parameter of `untold` may be missing."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -200,7 +215,7 @@ def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[
                 allowed = _allowed(model, one["loc"])
                 problems.append(f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}")
             elif one["type"] == "missing":
-                problems.append(f"{where}: missing")
+                problems += [] if where.removeprefix(prefix) in untold else [f"{where}: missing"]
             else:
                 problems.append(f"{where}: {one['msg']} (got {one['input']!r})"[:400])
         return None

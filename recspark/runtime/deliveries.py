@@ -16,9 +16,21 @@ from recspark.runtime.config import Settings
 from recspark.runtime.ledger import Entry, Ledger
 from recspark.runtime.sources import FoundFile, list_files, new_files, read_source
 from recspark.runtime.store import Store
-from recspark.tables import DELIVERIES, LANDED_EVENTS
+from recspark.tables import CLEAN_EVENTS, DELIVERIES, LANDED_EVENTS, QUARANTINE
 
 EVENTS = "events"
+# The jobs that end a delivery: until all have committed it, nothing new is taken.
+DELIVERED = ("interactions", "quarantine", "intake")
+# What to look at, by the first word of the rule that was broken.
+CURES = {
+    "user_id": "events.columns.user_id",
+    "item_id": "events.columns.item_id",
+    "event_type": "events.types, events.aliases or events.columns.event_type",
+    "event_at": "events.time (format, zone, earliest) or events.columns.event_at",
+    "value": "events.value_bounds or events.columns.value",
+    "event_order": "events.columns.event_order",
+    "the": "events.format and events.options (sep, quote, header)",
+}
 
 
 class Intake:
@@ -36,38 +48,72 @@ class Intake:
         self.message = ""
         self._first: dict[int, int] = {}
 
-    def discover(self) -> bool:
+    def discover(self, *, commit: bool = True) -> bool:
         """List the sources and, where anything is new, commit the next delivery. Returns whether there is one.
 
+        A delivery that was landed and not finished comes first: then nothing new is taken. Without `commit` (a dry run) nothing is written.
+
         Raises:
-            SourceError: a source is not there, or there is nothing at all to begin with.
+            SourceError: a source is not there or does not fit its mapping, or there is nothing at all to begin with.
         """
         started = time.monotonic()
-        self._listings = {name: list_files(self._store.spark, mapping, section=name) for name, mapping in self._mappings.items()}
         last, notes = self._committed()
-        state = {
-            "mapping": _digest(self._mappings[EVENTS].model_dump(mode="json")),
-            "items": self.digest("items"),
-            "users": self.digest("users"),
+        mapping = _digest(self._mappings[EVENTS].model_dump(mode="json"))
+        reread = last > 0 and notes["mapping"] != mapping
+        # Once events have been read from it, a place that is empty for a night is no error.
+        self._listings = {
+            name: list_files(self._store.spark, one, section=name, may_be_empty=name == EVENTS and last > 0 and not reread)
+            for name, one in self._mappings.items()
         }
-        reread = last > 0 and notes["mapping"] != state["mapping"]
+        state = {"mapping": mapping, "items": self.digest("items"), "users": self.digest("users")}
+        self.delivery, first = last, int(notes.get("first", 1))
+        self._first[last] = first
+        if last and not self.is_finished(last):
+            self.message = f"delivery {last} was not finished: it is taken up again before anything new"
+            return False
         found = self._listings[EVENTS]
         fresh = found if reread or last == 0 else new_files(found, self._delivered().where(F.col("delivery") <= last).collect())
-        if last == 0 and not fresh:
-            raise SourceError(f"events: {self._mappings[EVENTS].place} holds no files yet; the first run needs at least one event")
-        self.delivery, first = last, int(notes.get("first", 1))
+        if not fresh and (last == 0 or reread):
+            why = "the events section changed, so everything is read again" if reread else "the first run needs at least one event"
+            raise SourceError(f"events: {self._mappings[EVENTS].place} holds no files, and {why}; check `path`")
         if last and not fresh and not reread and all(notes[name] == state[name] for name in ("items", "users")):
-            self.message = f"nothing new at the sources since delivery {last}"
-            self._first[last] = first
+            self.message = f"nothing new at the sources since delivery {last}" + ("" if found else "; no files of events lie there now")
             return False
         self.delivery = last + 1
+        self._check_columns(fresh)
         first = self.delivery if reread else first
         self._first[self.delivery] = first
-        self._commit(fresh, {**state, "first": first, "n_files": len(fresh)}, started, whole=reread)
+        if commit:
+            self._commit(fresh, {**state, "first": first, "n_files": len(fresh)}, started, whole=reread)
         self.message = f"delivery {self.delivery}: {len(fresh) or 'no'} new file{'s' if len(fresh) != 1 else ''} of events"
         if reread:
             self.message += "; the events section changed, so everything is read again"
         return True
+
+    def is_finished(self, delivery: int) -> bool:
+        """Whether every job that ends a delivery has committed it."""
+        return all(self._ledger.entry(name, str(delivery)) is not None for name in DELIVERED)
+
+    def refuse_if_nothing_was_kept(self) -> None:
+        """Stop where no delivery that still counts has brought a sound event: whatever comes after could only fail less clearly.
+
+        Raises:
+            SourceError: names the rule that most rows break, and the setting to change.
+        """
+        first = self.first_of(self.delivery)
+        entries = [self._ledger.entry(CLEAN_EVENTS.name, str(number)) for number in range(first, self.delivery + 1)]
+        if any(entry is None or entry.n_rows != 0 for entry in entries):
+            return
+        refused = self._store.read(QUARANTINE.name, self._ledger.versions[QUARANTINE.name]).where(F.col("delivery") >= first)
+        reasons = refused.groupBy("reason").agg(F.count(F.lit(1)).alias("n")).orderBy(F.desc("n"), "reason").collect()
+        place = self._mappings[EVENTS].place
+        if not reasons:
+            raise SourceError(f"events: the files at {place} hold no rows yet; the first run needs at least one event")
+        total, most = sum(row.n for row in reasons), reasons[0]
+        raise SourceError(
+            f"events: none of the {total:,} rows of {place} could be kept; {most.n:,} were refused for one rule: {most.reason}. "
+            f"Check {CURES[most.reason.split()[0]]} and run again: everything is then read anew (the rows stand in the table quarantine)"
+        )
 
     def _committed(self) -> tuple[int, dict[str, Any]]:
         """The last delivery that was landed, and its note. One that was only listed is listed anew: its files may have changed."""
@@ -80,6 +126,18 @@ class Intake:
 
     def _delivered(self) -> DataFrame:
         return self._store.read(DELIVERIES.name, self._ledger.versions[DELIVERIES.name])
+
+    def _check_columns(self, fresh: list[FoundFile]) -> None:
+        """Every source's columns against its mapping, before anything is committed: the schemas only, no rows."""
+        problems = []
+        for name, mapping in self._mappings.items():
+            files = fresh if name == EVENTS else self._listings[name]
+            try:
+                read_source(self._store.spark, mapping, files, delivery=self.delivery, section=name)
+            except SourceError as error:
+                problems.append(str(error))
+        if problems:
+            raise SourceError("\n".join(problems))
 
     def _commit(self, files: list[FoundFile], note: dict[str, Any], started: float, *, whole: bool) -> None:
         rows = [(self.delivery, EVENTS, file.path, file.n_bytes, file.modified_at) for file in files]
@@ -101,7 +159,7 @@ class Intake:
                     inputs={},
                     parameters="{}",
                     n_rows=len(files),
-                    started_at=datetime.now(UTC).replace(tzinfo=None),
+                    started_at=datetime.now(UTC),
                     seconds=time.monotonic() - started,
                     note=note,
                 )

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -54,10 +55,17 @@ def _check_python() -> Check:
     return Check("Python", f"{'.'.join(map(str, sys.version_info[:3]))} ({sys.executable})", "3.11 or 3.12", ok, cure)
 
 
-def _check_java() -> Check:
-    """The Java that Spark would start: that of JAVA_HOME where it is set, else the first on the PATH."""
+def recorded_java_home() -> str | None:
+    """The Java that scripts/setup found and recorded beside this environment's packages; None where it recorded none."""
+    record = Path(sys.prefix, "recspark-env")
+    found = re.search(r"^export JAVA_HOME=(.+)$", record.read_text(), flags=re.M) if record.is_file() else None
+    return "".join(shlex.split(found[1])) if found else None
+
+
+def check_java() -> Check:
+    """The Java that Spark would start: that of JAVA_HOME where it is set, else what was recorded, else the first on the PATH."""
     wanted = "17 or 21"
-    home = os.environ.get("JAVA_HOME")
+    home = os.environ.get("JAVA_HOME") or recorded_java_home()
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if java is None:
         return Check("Java", "none: JAVA_HOME is not set, no java on the PATH", wanted, False, _JAVA_CURE)
@@ -129,7 +137,8 @@ def _nearest_folder(path: Path) -> Path:
     return next(parent for parent in [path, *path.parents] if parent.exists())
 
 
-def _check_warehouse(warehouse: str) -> Iterator[Check]:
+def check_warehouse(warehouse: str) -> Iterator[Check]:
+    """Whether a local warehouse can be written, and then whether its disk has room; of a URL nothing is known."""
     if re.match(r"^(?!file:)\w[\w+.-]*:", warehouse):
         yield Check("Warehouse", warehouse, "a folder to write in", True)
         return
@@ -152,11 +161,11 @@ def examine(warehouse: str | os.PathLike[str] = "warehouse") -> list[Check]:
     """Look at everything that recspark needs of this machine. Missing and broken packages are rows, never errors."""
     return [
         _check_python(),
-        _check_java(),
+        check_java(),
         *(_check_package(package) for package in _PACKAGES),
         _check_delta_jar(),
         _check_gpu(),
-        *_check_warehouse(os.fspath(warehouse)),
+        *check_warehouse(os.fspath(warehouse)),
     ]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from pkgutil import iter_modules
 from types import NoneType, UnionType
@@ -108,6 +111,9 @@ class Job:
         """Run this job (and what it needs that is not up to date): `spark-submit jobs/NAME.py --env cluster`."""
         from recspark.runtime.cli import run_job
 
+        # Python puts a script's folder first on the path, where jobs/requests.py would stand in for the package `requests`.
+        own = Path(sys.argv[0]).resolve().parent
+        sys.path[:] = [place for place in sys.path if Path(place).resolve() != own]
         run_job(self.name)
 
 
@@ -150,14 +156,22 @@ def _injected_kind(annotation: Any) -> type | None:
 
 @cache
 def room_hash(room: str) -> str:
-    """Hash of every source file of a room and of what rooms stand on."""
-    package = Path(__file__).parent.parent
-    rooms = sorted({room, "kernels", "tables", "handover"})
-    files = [package / "columns.py", *sorted(path for name in rooms for path in (package / name).rglob("*.py"))]
+    """Hash of every source file of a room and of what rooms stand on; the same in a checkout, a wheel and a zip on the path."""
+    package = files("recspark")
     digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    for name in ["columns.py", *sorted({room, "kernels", "tables", "handover"})]:
+        for path, source in _sources(package / name, name):
+            digest.update(path.encode() + b"\0" + source)
     return digest.hexdigest()[:16]
+
+
+def _sources(place: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """The Python files at and below `place`, in the order of their names: path within the package, contents."""
+    if place.is_dir():
+        for inner in sorted(place.iterdir(), key=lambda one: one.name):
+            yield from _sources(inner, f"{path}/{inner.name}")
+    elif path.endswith(".py"):
+        yield path, place.read_bytes()
 
 
 def find_jobs() -> dict[str, Job]:

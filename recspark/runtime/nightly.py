@@ -12,16 +12,17 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import fsspec
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
 from recspark.columns import FIT, SERVE, TEST, TUNE
 from recspark.errors import ConfigError
+from recspark.handover.files import read_whole, write_whole
 from recspark.runtime import config as configuration
 from recspark.runtime.config import Config
-from recspark.runtime.deliveries import Intake
+from recspark.runtime.deliveries import DELIVERED, Intake
+from recspark.runtime.doctor import check_warehouse
 from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.job import TABLES_BY_NAME, WRITTEN_BY_THE_RIVER, Job, find_jobs, in_flow_order
 from recspark.runtime.ledger import Ledger
@@ -30,13 +31,15 @@ from recspark.runtime.printout import print_summary
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.report import render_report
 from recspark.runtime.river import Outcome, River
-from recspark.runtime.session import start_session
+from recspark.runtime.session import require, start_session
 from recspark.runtime.store import Store
 from recspark.runtime.summary import build_summary
 from recspark.runtime.torch_jobs import TorchRunner
+from recspark.tables.lineage import Source
 
-DELIVERED = ("interactions", "quarantine", "intake")
 PUBLISHED = ("recommendations", "similar_items")
+# Tables with horizons that only the one that is served needs.
+SERVED_ONLY = ("champion", "staged_recommendations", "gates")
 
 
 @dataclass
@@ -51,7 +54,9 @@ class House:
 
 
 @contextmanager
-def open_house(config_file: str | Path | None, env: str, assignments: Sequence[str], *, as_of: str | None = None) -> Iterator[House]:
+def open_house(
+    config_file: str | Path | None, env: str, assignments: Sequence[str], *, as_of: str | None = None, writes: bool = False
+) -> Iterator[House]:
     """Check the configuration as a whole, then start Spark and read what is committed. Stops the session it started."""
     every_job = find_jobs()
     in_flow_order(every_job.values())
@@ -59,10 +64,12 @@ def open_house(config_file: str | Path | None, env: str, assignments: Sequence[s
     config = configuration.check(raw, every_job)
     config.settings.splits = with_as_of(config.settings.splits, as_of)
     jobs = _switched_on(every_job, config)
+    if writes:
+        require(next(check_warehouse(config.settings.warehouse)))
     running = SparkSession.getActiveSession()
     spark = start_session(config.settings.spark)
     try:
-        store = Store(spark, _absolute(config.settings.warehouse), config.settings.catalog)
+        store = Store(spark, absolute(config.settings.warehouse), config.settings.catalog)
         yield House(config, jobs, spark, store, Ledger(store, run_id=_new_run_id()))
     finally:
         if running is None:
@@ -70,24 +77,56 @@ def open_house(config_file: str | Path | None, env: str, assignments: Sequence[s
 
 
 def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
-    """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on."""
+    """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on.
+
+    Raises:
+        ConfigError: a job without which nothing is read is off, or one whose table is published is on and cannot work.
+    """
 
     def is_wanted(job: Job) -> bool:
         proposes = job.writes.name == "source_candidates"
         return job.name in config.jobs and not (proposes and job.slice["source"] not in config.settings.sources)
 
     on = {name: job for name, job in jobs.items() if is_wanted(job)}
+    lost: dict[str, str] = {}  # job -> the table that it needs and nobody writes
     while True:
         written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
-        lacking = [
-            name for name, job in on.items() if any(not one.optional and one.table and one.table not in written for one in job.inputs)
-        ]
+        lacking = {
+            name: next(one.table for one in job.inputs if one.table and not one.optional and one.table not in written)
+            for name, job in on.items()
+            if any(one.table and not one.optional and one.table not in written for one in job.inputs)
+        }
         if not lacking:
-            return on
+            break
+        lost |= lacking
         on = {name: job for name, job in on.items() if name not in lacking}
+    for name in (*DELIVERED, *PUBLISHED):
+        if name not in on and (name in DELIVERED or name in lost):
+            chain, cure = _why_off(name, lost, jobs, config)
+            without = "" if name in DELIVERED else f", or write `{name}: null` where it is not wanted"
+            raise ConfigError(f"{name} cannot be made: {chain}; {cure}{without}")
+    return on
 
 
-def _absolute(warehouse: str) -> str:
+def _why_off(name: str, lost: dict[str, str], jobs: dict[str, Job], config: Config) -> tuple[str, str]:
+    """From a job that is off to what switched it off, in words; and what switches it on."""
+    steps = []
+    while name in lost:
+        table = lost[name]
+        steps.append(f"{name} reads {table}")
+        writers = sorted(job.name for job in jobs.values() if job.writes.name == table)
+        name = next((writer for writer in writers if writer in lost), writers[0])
+    source = next((one.marker.name for one in jobs[name].inputs if isinstance(one.marker, Source)), None)
+    if name in config.jobs:
+        why, cure = f"{name} is not among `sources`", "name it there"
+    elif source is not None and getattr(config.settings, source) is None:
+        why, cure = f"{name} has no source", f"configure `{source}`"
+    else:
+        why, cure = f"`{name}` is null", f"give `{name}` a section ({{}} for the defaults)"
+    return ", ".join([*steps, why]), cure
+
+
+def absolute(warehouse: str) -> str:
     return warehouse if "://" in warehouse or warehouse.startswith(("dbfs:", "/")) else str(Path(warehouse).absolute())
 
 
@@ -112,38 +151,64 @@ def run_river(
         RecsparkError: whatever is wrong that the reader can mend; GateError when a gate refused to publish.
     """
     started = monotonic()
-    with open_house(config_file, env, assignments, as_of=as_of) as house:
+    with open_house(config_file, env, assignments, as_of=as_of, writes=not dry_run) as house:
         settings = house.config.settings
-        now = (settings.now or datetime.now(UTC)).replace(tzinfo=None)
+        now = _in_utc(settings.now or datetime.now(UTC))
         intake = Intake(house.store, house.ledger, settings)
         inputs = Inputs(
             house.store, house.ledger, house.jobs, intake, repeats=settings.repeats, published_rows=settings.limits.published_rows
         )
-        with RiverProgress(total=len(house.jobs), console=console) as progress:
-            runner = TorchRunner(house.spark, house.store, settings.torch, progress)
+        with _Forecast(console) if dry_run else RiverProgress(total=len(house.jobs), console=console) as progress:
+            runner = TorchRunner(house.spark, settings.torch, progress)
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=runner.run)
-            _take_deliveries(river, intake, house.ledger, progress.note, dry=dry_run)
-            inputs.parts = give_parts(house.config.settings.splits, inputs, house.ledger, now=now)
+            _take_deliveries(river, intake, progress.note, dry=dry_run)
+            if dry_run and settings.splits.needs_times and "interactions" not in house.ledger.versions:
+                progress.note(f"delivery {intake.delivery} must be read first: what else would run follows from the times of its events")
+                return {"would_run": list(river.outcome.ran), "up_to_date": river.outcome.skipped}
+            inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now)
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
             outcome = river.run(_targets(table, house, inputs), dry=dry_run)
         if dry_run:
-            console.print(f"would run: {', '.join(outcome.ran) or 'nothing, all is up to date'}")
+            console.print(f"{len(outcome.ran)} jobs would run, {len(outcome.skipped)} are up to date; nothing was written")
             return {"would_run": list(outcome.ran), "up_to_date": outcome.skipped}
         return _conclude(house, inputs, outcome, seconds=monotonic() - started, report=report, console=console, whole=table is None)
 
 
-def _take_deliveries(river: River, intake: Intake, ledger: Ledger, note: Any, *, dry: bool) -> None:
+def _in_utc(at: datetime) -> datetime:
+    """UTC without a zone, as the run records its times; a time without a zone is UTC."""
+    return at.replace(tzinfo=None) if at.tzinfo is None else at.astimezone(UTC).replace(tzinfo=None)
+
+
+class _Forecast(RiverProgress):
+    """A dry run's lines: what would run, and nothing that looks done."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(total=0, console=console)
+
+    def start(self, job: str, horizons: Sequence[str] = ()) -> None:
+        self.note(f"would run {job}" + (f" at {', '.join(horizons)}" if any(horizons) else ""))
+
+    def done(self, job: str, rows: int | None, seconds: float) -> None:
+        pass
+
+    def skip(self, job: str) -> None:
+        pass
+
+
+def _take_deliveries(river: River, intake: Intake, note: Callable[[str], None], *, dry: bool) -> None:
     """Finish the delivery that an earlier run left unfinished, then take what is new."""
     while True:
-        is_new = intake.discover()
+        is_new = intake.discover(commit=not dry)
         note(intake.message)
-        scope = Scope("delivery", intake.delivery)
-        unfinished = any(ledger.entry(name, scope.slice) is None for name in DELIVERED)
+        unfinished = not intake.is_finished(intake.delivery)
         if unfinished:
+            scope = Scope("delivery", intake.delivery)
             river.run([(name, scope) for name in DELIVERED], dry=dry)
         if is_new or not unfinished or dry:
-            return
+            break
+    if not dry:
+        intake.refuse_if_nothing_was_kept()
 
 
 def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str, Scope]]:
@@ -163,7 +228,7 @@ def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str,
         return [(of.name, once)]
     parts = [FIT] if of.name == "rankers" else [TUNE, TEST] if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
     horizons = [inputs.parts[part] for part in parts if part in inputs.parts]
-    if of.name == "champion":
+    if of.name in SERVED_ONLY:
         horizons = [serve]
     return [(of.name, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
 
@@ -183,12 +248,10 @@ def _conclude(
         parts = {part: horizon.name for part, horizon in inputs.parts.items()}
         summary = build_summary(reader_of(house, inputs), parts, runs, seconds, house.store.warehouse)
         summary["sequence"] = house.ledger.sequence
-        with fsspec.open(kept, "w", encoding="utf-8") as file:
-            json.dump(summary, file)
+        write_whole(kept, json.dumps(summary).encode())
     summary |= {"run_id": house.ledger.run_id, "seconds": seconds, "ran": outcome.ran, "up_to_date": outcome.skipped}
     page = str(report) if report else f"{house.store.warehouse}/report.html"
-    with fsspec.open(page, "w", encoding="utf-8") as file:
-        file.write(render_report(summary))
+    write_whole(page, render_report(summary).encode())
     summary["report"] = page
     summary["tables"] = {name: house.store.location(name) for name in house.ledger.versions}
     print_summary(summary, console)
@@ -199,11 +262,11 @@ def _conclude(
 
 
 def _kept_summary(place: str, sequence: int) -> dict[str, Any] | None:
-    fs, path = fsspec.core.url_to_fs(place)
-    if not fs.exists(path):
+    """The last summary, where it is of the state of now. What is no JSON is none: it is made anew."""
+    try:
+        summary: dict[str, Any] = json.loads(read_whole(place) or b"{}")
+    except ValueError:
         return None
-    with fs.open(path, "r", encoding="utf-8") as file:
-        summary: dict[str, Any] = json.load(file)
     return summary if summary.get("sequence") == sequence else None
 
 

@@ -82,7 +82,7 @@ def _lines(path: str) -> list[str]:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """The separator that cuts most lines into the same number (above one) of fields."""
+    """The separator that cuts most lines into the same number (above one) of fields; a blank only where no other cuts them."""
 
     def agreement(separator: str) -> tuple[float, int]:
         counts = [line.count(separator) for line in lines[:100]]
@@ -90,7 +90,7 @@ def _separator(lines: Sequence[str]) -> str:
         return (counts.count(common) / len(counts), common) if common else (0.0, 0)
 
     best = max(SEPARATORS, key=agreement)
-    return best if agreement(best)[1] else ","
+    return best if agreement(best)[1] else " " if agreement(" ")[1] else ","
 
 
 def is_number(text: str) -> bool:

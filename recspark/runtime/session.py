@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from recspark.errors import MachineError
 from recspark.runtime.config import conf_folder
+from recspark.runtime.doctor import Check, check_java, recorded_java_home
 
 # What recspark needs of any session, wherever it runs.
 REQUIRED: dict[str, str] = {
@@ -20,26 +24,69 @@ REQUIRED: dict[str, str] = {
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     # A value that does not parse is null and goes to quarantine; it must not fail the whole job.
     "spark.sql.ansi.enabled": "false",
+    # A folder item=007 is the item 007, not the number 7.
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    # pandas writes times in nanoseconds, which Spark refuses; as numbers they can be read, and become times again.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    # Python would tell the JVM, four calls more a column, which line asked for it. (A seventh of a small river's time.)
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     # Replace only the slices that a write names; never every partition that it happens to touch.
     "spark.sql.sources.partitionOverwriteMode": "static",
 }
 
 
+# What spark-submit is told of these is where and how large the session is, and wins over conf: `spark`.
+SUBMITTED = ("spark.master", "spark.driver.", "spark.executor.", "spark.cores.")
+
+
 def start_session(settings: Mapping[str, str], name: str = "recspark") -> SparkSession:
     """The active session, or a new one, with `settings` (conf: `spark`) and what recspark requires.
 
-    A session that spark-submit started keeps its master and sizes; settings of SQL are ours.
+    Under spark-submit its master and sizes stay, and training processes on executors find what --py-files brought.
+
+    Raises:
+        MachineError: a new session is wanted, and there is no Java to start it with.
     """
     # The interpreter that runs the driver, not whichever `python3` is first on the path.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if settings.get("spark.master", "").startswith("local"):
-        # Spark would guess an address from the host's name, and warn that it guessed.
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        # Warnings of Spark's own start-up are noise above the run's lines: conf/log4j2.properties keeps errors only.
-        os.environ.setdefault("SPARK_CONF_DIR", str(conf_folder()))
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        SparkContext._ensure_initialized()  # to the JVM that spark-submit started: without it its settings are not known yet
+        settings = _beside_submitted(settings, dict(SparkConf().getAll()))
+    elif SparkSession.getActiveSession() is None:
+        _prepare_machine(settings)
     builder = SparkSession.builder.appName(name)
     for key, value in {**settings, **REQUIRED}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _beside_submitted(settings: Mapping[str, str], submitted: Mapping[str, str]) -> dict[str, str]:
+    """What is left to set where spark-submit has set `submitted`."""
+    left = {key: value for key, value in settings.items() if not (key in submitted and key.startswith(SUBMITTED))}
+    # Executors get these files into their working folder; the processes that a barrier task starts look only at PYTHONPATH.
+    files = [place.rsplit("/", 1)[-1] for place in submitted.get("spark.submit.pyFiles", "").split(",") if place]
+    return {**left, "spark.executorEnv.PYTHONPATH": ":".join(files)} if files else left
+
+
+def _prepare_machine(settings: Mapping[str, str]) -> None:
+    java = recorded_java_home()
+    if java is not None:
+        os.environ.setdefault("JAVA_HOME", java)
+    require(check_java())
+    if settings.get("spark.master", "").startswith("local"):
+        # Spark would guess an address from the host's name, and warn that it guessed.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        # Warnings of Spark's own start-up are noise above the run's lines: conf/log4j2.properties keeps errors only.
+        folder = conf_folder()
+        if isinstance(folder, Path):
+            os.environ.setdefault("SPARK_CONF_DIR", str(folder))
+
+
+def require(check: Check) -> None:
+    """Raises:
+    MachineError: the check failed; says what was found, what is wanted, and the cure.
+    """
+    if not check.ok:
+        raise MachineError(f"{check.name}: {check.found}; wanted: {check.wanted}. Cure: {check.cure}")

@@ -24,15 +24,15 @@ from pyspark.sql import types as T
 
 from recspark.errors import SourceError
 from recspark.interactions.mapping import UNITS, SourceMapping
+from recspark.runtime.parquet_files import escaped, one_frame, read_parquet
+from recspark.runtime.text_files import DAMAGED, read_csv, read_json
 
-DAMAGED = "_damaged"
 FILE = "_file"
 POSITION = "_position"
 # `_position` is: delivery, then file and row within these bits; the row's share is what the number of files leaves over.
 POSITION_BITS = 48
 # The row's number within its read partition stays below this (monotonically_increasing_id's lower half).
 ROW_BITS = 33
-SAMPLE_LINES = 1000
 
 _PLAIN = (T.StringType, T.IntegralType, T.DecimalType, T.FloatType, T.DoubleType)
 _TIMES = (T.TimestampType, T.TimestampNTZType, T.DateType)
@@ -88,8 +88,10 @@ def _file_trouble(message: str) -> tuple[str, str] | None:
     return found[1], causes[-1].strip() if causes else "it is damaged"
 
 
-def list_files(spark: SparkSession, mapping: SourceMapping, *, section: str = "events") -> list[FoundFile]:
+def list_files(spark: SparkSession, mapping: SourceMapping, *, section: str = "events", may_be_empty: bool = False) -> list[FoundFile]:
     """The source's files as they are now, sorted by path; for a Delta table its live files. Reads no content.
+
+    `may_be_empty`: a folder without files, and a path or glob that matches nothing, hold no files, and that is no error.
 
     Raises:
         SourceError: there is no such path or table, nothing lies there, or it is not what `format` says.
@@ -97,17 +99,25 @@ def list_files(spark: SparkSession, mapping: SourceMapping, *, section: str = "e
     if mapping.format == "delta":
         frame = _open_delta(spark, mapping, section)
         return [FoundFile(path) for path in sorted(_canonical(path) for path in frame.inputFiles())]
-    try:
-        listing = spark.read.format("binaryFile").load(mapping.paths)
-        rows = listing.select("path", "length", F.unix_micros("modificationTime").alias("micros")).collect()
-        found = [FoundFile(_canonical(row["path"]), row["length"], datetime.fromtimestamp(row["micros"] / 1e6, UTC)) for row in rows]
-        # Spark's file scans leave empty files out; they are there all the same, with no rows.
-        found = found or [FoundFile(_canonical(path), 0) for path in spark.read.text(mapping.paths).inputFiles()]
-    except AnalysisException as error:
-        raise SourceError(f"{section}: cannot list {mapping.place}: {_first_line(error)}; check `path`") from error
-    if not found:
+    found: list[FoundFile] = []
+    # One by one where some may be gone: Spark refuses all for one that is.
+    for paths in [[path] for path in mapping.paths] if may_be_empty else [mapping.paths]:
+        try:
+            found += _files_at(spark, paths)
+        except AnalysisException as error:
+            if not (may_be_empty and error.getCondition() == "PATH_NOT_FOUND"):
+                raise SourceError(f"{section}: cannot list {mapping.place}: {_first_line(error)}; check `path`") from error
+    if not found and not may_be_empty:
         raise SourceError(f"{section}: no file at {mapping.place} (names that begin with _ or . do not count); check `path`")
-    return sorted(found, key=lambda file: file.path)
+    return sorted(set(found), key=lambda file: file.path)
+
+
+def _files_at(spark: SparkSession, paths: list[str]) -> list[FoundFile]:
+    listing = spark.read.format("binaryFile").load(paths)
+    rows = listing.select("path", "length", F.unix_micros("modificationTime").alias("micros")).collect()
+    found = [FoundFile(_canonical(row["path"]), row["length"], datetime.fromtimestamp(row["micros"] / 1e6, UTC)) for row in rows]
+    # Spark's file scans leave empty files out; they are there all the same, with no rows.
+    return found or [FoundFile(_canonical(path), 0) for path in spark.read.text(paths).inputFiles()]
 
 
 def _open_delta(spark: SparkSession, mapping: SourceMapping, section: str) -> DataFrame:
@@ -160,20 +170,27 @@ def read_source(
     with explained_source_errors(section):
         if mapping.format == "delta":
             frame = _open_delta(spark, mapping, section)
-            _check_columns(frame.schema, mapping, section)
+            _check_columns(frame.schema, mapping, section, mapping.place)
             return _keep_files(_with_file(frame, F.lit(0)), files, n_live=len(frame.inputFiles()))
-        reader = {"csv": _read_csv, "json": _read_json, "parquet": _read_parquet}[str(mapping.format)]
-        frame = reader(spark, mapping, files)
-    if not frame.columns:
+        base = _base(mapping, files)
+        if mapping.format == "parquet":
+            parts = read_parquet(lambda: spark.read.options(**mapping.options, **base), [file.path for file in files], section)
+        else:
+            read = read_csv if mapping.format == "csv" else read_json
+            parts = [(mapping.place, read(spark, mapping, [escaped(file.path) for file in files], base))]
+    parts = [(place, part) for place, part in parts if part.columns]
+    if not parts:
         return _empty(spark, mapping)
-    _check_columns(frame.schema, mapping, section)
+    for first, part in parts:
+        _check_columns(part.schema, mapping, section, mapping.place if len(parts) == 1 else first)
     if mapping.format == "parquet":
         row = F.col("_metadata.row_index")
     else:
         # A file's parts before its last stand alone in their partition, rows numbered from 0, and a row takes at least a byte:
         # where the part begins plus the row's number never falls behind the part before.
         row = F.col("_metadata.file_block_start") + F.monotonically_increasing_id().bitwiseAND(2**ROW_BITS - 1)
-    frame = _with_file(frame, row + F.lit(delivery * 2**POSITION_BITS))
+    numbered = [_with_file(part, row + F.lit(delivery * 2**POSITION_BITS)) for _, part in parts]
+    frame = one_frame(numbered, {name: role for role, name in mapping.roles.items()}, section)
     return _in_order_of_files(spark, frame, files) if getattr(mapping, "resolved_order", "file") == "file" else frame
 
 
@@ -231,11 +248,6 @@ def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def _loadable(files: Sequence[FoundFile]) -> list[str]:
-    """Paths as Spark's readers take them: signs of a glob escaped."""
-    return [re.sub(r"([\\\[\]{}*?])", r"\\\1", file.path) for file in files]
-
-
 def _base(mapping: SourceMapping, files: Sequence[FoundFile]) -> dict[str, str]:
     """A folder's sub-folders `day=2025-06-01` are columns; Spark needs the folder to see them."""
     if len(mapping.paths) != 1 or re.search(r"[\[\]{}*?]", mapping.paths[0]):
@@ -247,58 +259,7 @@ def _base(mapping: SourceMapping, files: Sequence[FoundFile]) -> dict[str, str]:
     return {"basePath": root} if inside else {}
 
 
-def _read_csv(spark: SparkSession, mapping: SourceMapping, files: Sequence[FoundFile]) -> DataFrame:
-    options: dict[str, Any] = {"header": True, "escape": '"', **mapping.options}
-    first = spark.read.options(**{**options, "header": False}).csv(_loadable(files[:1])).first()
-    if first is None:
-        return spark.createDataFrame([], T.StructType([]))
-    with_header = str(options["header"]).lower() == "true"
-    header = [str(name or "") for name in first] if with_header else [f"_c{i}" for i in range(len(first))]
-    names = _safe_names(header)
-    # Spark compares each file's header with these names, unless two are alike: then it goes by place.
-    clear = len({name.lower() for name in header}) == len(header)
-    fields = [T.StructField(name, T.StringType()) for name in (*(header if clear else names), DAMAGED)]
-    reading = {**options, **_base(mapping, files), "mode": "PERMISSIVE", "columnNameOfCorruptRecord": DAMAGED, "enforceSchema": not clear}
-    frame = spark.read.options(**reading).schema(T.StructType(fields)).csv(_loadable(files))
-    return frame.toDF(*names, *frame.columns[len(names) :])
-
-
-def _safe_names(header: Sequence[str]) -> list[str]:
-    """Spark's own names for a header's gaps and repetitions: _c0 where there is none, name0, name1 where it repeats."""
-    lower = [name.lower() for name in header]
-    return [f"_c{i}" if not name else f"{name}{i}" if lower.count(name.lower()) > 1 else name for i, name in enumerate(header)]
-
-
-def _read_json(spark: SparkSession, mapping: SourceMapping, files: Sequence[FoundFile]) -> DataFrame:
-    """Every field as text: numbers keep their digits."""
-    paths, multi_line = _loadable(files), str(mapping.options.get("multiLine", False)).lower() == "true"
-    wanted = [*mapping.roles.values(), *mapping.kept]
-    names: list[str] = []
-    if not multi_line:
-        for row in spark.read.text(paths[0]).limit(SAMPLE_LINES).collect():
-            names += [name for name in _fields_of(row[0]) if name not in names]
-    if multi_line or not set(wanted) <= set(names):
-        # A field may be rare: before saying that it is missing, look at all lines.
-        inferred = spark.read.options(**mapping.options).options(primitivesAsString=True, columnNameOfCorruptRecord=DAMAGED).json(paths)
-        names += [name for name in inferred.columns if name not in (*names, DAMAGED)]
-    schema = T.StructType([T.StructField(name, T.StringType()) for name in (*names, DAMAGED)])
-    reading = {**mapping.options, **_base(mapping, files), "mode": "PERMISSIVE", "columnNameOfCorruptRecord": DAMAGED}
-    return spark.read.options(**reading).schema(schema).json(paths)
-
-
-def _fields_of(line: str) -> list[str]:
-    try:
-        document = json.loads(line)
-    except ValueError:
-        return []
-    return list(document) if isinstance(document, dict) else []
-
-
-def _read_parquet(spark: SparkSession, mapping: SourceMapping, files: Sequence[FoundFile]) -> DataFrame:
-    return spark.read.options(**mapping.options, **_base(mapping, files)).parquet(*_loadable(files))
-
-
-def _check_columns(schema: T.StructType, mapping: SourceMapping, section: str) -> None:
+def _check_columns(schema: T.StructType, mapping: SourceMapping, section: str, place: str) -> None:
     """Raise unless every mapped column is there and can be what it is mapped to: all problems at once."""
     found = {field.name: field.dataType for field in schema.fields if field.name != DAMAGED}
     has_unit = getattr(getattr(mapping, "time", None), "format", None) in UNITS
@@ -308,12 +269,13 @@ def _check_columns(schema: T.StructType, mapping: SourceMapping, section: str) -
         if name not in found:
             near = get_close_matches(name.lower(), [other.lower() for other in found], n=1)
             meant = next((other for other in found if near and other.lower() == near[0]), None)
-            problems.append(f"{where} is no column there" + (f" (did you mean {meant!r}?)" if meant else ""))
-        elif role in ROLE_TYPES and not isinstance(found[name], ROLE_TYPES[role][0]):
+            unread = " that Spark can read" if mapping.format == "parquet" else ""  # a time of day, for one
+            problems.append(f"{where} is no column there" + (f" (did you mean {meant!r}?)" if meant else unread))
+        elif role in ROLE_TYPES and not isinstance(found[name], (*ROLE_TYPES[role][0], T.NullType)):
             problems.append(f"{where} is {found[name].simpleString()}, and must be {ROLE_TYPES[role][1]}")
         elif role == "event_at" and isinstance(found[name], T.NumericType) and not has_unit:
             problems.append(f"{where} is {found[name].simpleString()}; say its unit in time.format: {', '.join(UNITS)}")
     if problems:
         columns = ", ".join(f"{name} {kind.simpleString()}" for name, kind in found.items())
         lines = "\n".join(f"  {problem}" for problem in problems)
-        raise SourceError(f"{section}: the source {mapping.place} does not fit its mapping:\n{lines}\n  its columns: {columns}")
+        raise SourceError(f"{section}: the source {place} does not fit its mapping:\n{lines}\n  its columns: {columns}")

@@ -11,8 +11,7 @@ from recspark.errors import SourceError
 from recspark.runtime.samples import NAMES, Sample, guess_columns, is_number, plain, read_sample, time_format_of
 
 UNKNOWN = "???"
-# YAML reads these words as something else than text.
-YAML_WORDS = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
+ORDER = ("file", "no times were found: the lines are taken to stand in the order of time; if not, write none here and random below")
 WEIGHTS = ((r"buy|purchas|order|transact|pay", 5), (r"cart|basket", 3), (r"fav|like|wish|save|collect", 2))
 
 
@@ -106,7 +105,8 @@ def _events(sample: Sample) -> list[str]:
         ]
         lines.append(_line(2, "zone", "UTC", "of times that name no zone"))
     else:
-        lines.append("  # order: file # no times were found; if the lines stand in the order of time, say so here")
+        order, comment = ("none", "no times were found, and a Delta table keeps no order") if sample.format == "delta" else ORDER
+        lines.append(_line(1, "order", order, comment))
     values = [float(text) for text in sample.columns.get(sample.guesses.get("value", ""), []) if is_number(text)]
     if values:
         lines.append(
@@ -140,7 +140,9 @@ def _split(events: Sample) -> list[str]:
             "splits: # last_n: quick to try; time: honest (nobody's future is learnt from); production: nightly, cuts that move on",
             "  kind: last_n",
         ]
-    return ["splits: # random: without times or an order nothing else can be held out; last_n once events.order is set", "  kind: random"]
+    if events.format == "delta":
+        return ["splits: # random: without times or an order nothing else can be held out", "  kind: random"]
+    return ["splits: # last_n: each user's last events are held out; random where the lines stand in no order", "  kind: last_n"]
 
 
 def write_starter(files: Sequence[str]) -> str:
@@ -153,7 +155,8 @@ def write_starter(files: Sequence[str]) -> str:
     """
     if not files:
         raise SourceError("no files given; name the file of your events, and those of items and users if you have them")
-    parts = _sort_out([read_sample(file) for file in files])
+    samples = [read_sample(file) for file in files]
+    parts = _sort_out(samples)
     lines = [
         "# A first configuration, guessed from the first rows of your files. Read it over; what is marked FILL IN could not be guessed.",
         "#   recspark run --config mine.yaml",
@@ -167,6 +170,5 @@ def write_starter(files: Sequence[str]) -> str:
         if name in parts:
             lines += ["", *_others(name, parts[name], parts["events"])]
     lines += ["", *_split(parts["events"])]
-    left = [sample.path for sample in (read_sample(file) for file in files) if sample.path not in {part.path for part in parts.values()}]
-    lines += [f"# not used: {path}" for path in left]
+    lines += [f"# not used: {sample.path}" for sample in samples if sample not in parts.values()]
     return "\n".join(line.rstrip().removesuffix(" #") for line in lines) + "\n"

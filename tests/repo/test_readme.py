@@ -77,7 +77,7 @@ def test_every_configuration_fits(path: Path):
     jobs = find_jobs()
     if path.name == "base.yaml" or path.parent.name in ("env", "ranker"):
         env = path.stem if path.parent.name == "env" else "local"
-        minimal = {"events": {"path": "x.csv", "columns": {"user_id": "u", "item_id": "i"}, "types": {"view": 1}}}
+        minimal = {"events": {"path": "x.csv", "columns": {"user_id": "u", "item_id": "i", "event_at": "t"}, "types": {"view": 1}}}
         layers = config.load_layers(str(path) if path.parent.name == "ranker" else None, env, [])
         assert config.check({**layers, **minimal}, jobs)
     else:

@@ -58,6 +58,7 @@ def test_java_home_without_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_no_java_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))  # where scripts/setup records a Java
     monkeypatch.setenv("PATH", str(tmp_path))
     java = row("Java", tmp_path)
     assert not java.ok

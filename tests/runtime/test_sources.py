@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recspark.errors import SourceError
+from recspark.interactions.land import land_events
 from recspark.interactions.mapping import EventsMapping, ItemsMapping
 from recspark.runtime.sources import FoundFile, explained_source_errors, list_files, new_files, read_source
 
@@ -156,6 +157,16 @@ def test_json_keeps_digits_and_damaged_lines(spark, tmp_path):
     ]
 
 
+def test_no_damaged_json_line_is_lost(spark, tmp_path):
+    lines = ['{"user": "u1", "item": "i1"}', '{"user": "u2", "ite', "[1, 2]", "nonsense", '{"user": "u3"}', '{"user": "u4", "item": "i1"}x']
+    (tmp_path / "e.jsonl").write_text("\n".join(lines) + "\n")
+    wanted = mapping(tmp_path / "e.jsonl")
+    landed = land_events(read(spark, wanted), mapping=wanted, now=datetime(2025, 1, 1, tzinfo=UTC)).collect()
+    assert len(landed) == 6
+    assert sorted(row.user_id or "" for row in landed if row.problem is None) == ["u1"]
+    assert sorted(row.problem.split()[0] for row in landed if row.problem) == ["item_id", "the", "the", "the", "the"]
+
+
 def test_a_rare_json_field_is_found_and_a_missing_one_named(spark, tmp_path):
     rows = [{"user": "u", "item": i} for i in range(1200)] + [{"user": "u", "item": 0, "stars": 5}]
     (tmp_path / "e.json").write_text("\n".join(json.dumps(row) for row in rows))
@@ -178,7 +189,26 @@ def test_sub_folders_are_columns(spark, tmp_path):
         (tmp_path / f"day={day}").mkdir()
         (tmp_path / f"day={day}" / "e.csv").write_text("user,item\nu,i\n")
     wanted = mapping(tmp_path, format="csv", columns={"user_id": "user", "item_id": "item", "event_at": "day"})
-    assert sorted(str(row["day"]) for row in read(spark, wanted).collect()) == ["2025-06-01", "2025-06-02"]
+    assert sorted(row["day"] for row in read(spark, wanted).collect()) == ["2025-06-01", "2025-06-02"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_names_of_sub_folders_stay_the_text_they_are(spark, tmp_path, kind):
+    """item=007 is not the item 7; a number of seconds is still a time, and a number still an id."""
+    for item, at in (("007", 1_725_148_800), ("12", 1_725_148_801)):
+        folder = tmp_path / f"item={item}" / f"at={at}"
+        folder.mkdir(parents=True)
+        if kind == "csv":
+            (folder / "e.csv").write_text("user\nu\n")
+        else:
+            pq.write_table(pa.table({"user": ["u"]}), folder / "e.parquet")
+    columns = {"user_id": "user", "item_id": "item", "event_at": "at"}
+    wanted = mapping(tmp_path, format=kind, columns=columns, time={"format": "seconds"})
+    landed = land_events(read(spark, wanted), mapping=wanted, now=datetime(2025, 1, 1, tzinfo=UTC))
+    assert sorted((row.item_id, int(row.event_at.astimezone(UTC).timestamp()), row.problem) for row in landed.collect()) == [
+        ("007", 1_725_148_800, None),
+        ("12", 1_725_148_801, None),
+    ]
 
 
 def test_impossible_columns_are_named_all_at_once_with_what_is_there(spark, tmp_path):
@@ -206,7 +236,7 @@ def test_damage_inside_files_is_told_by_name(spark, tmp_path):
     with pytest.raises(SourceError, match=r"e\.csv\.gz cannot be read: Unexpected end of input stream"), explained_source_errors("events"):
         frame.count()
     (tmp_path / "e.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(SourceError, match=r"e\.parquet cannot be read: .*not a Parquet file"):
+    with pytest.raises(SourceError, match=r"e\.parquet cannot be read: .*magic bytes not found"):
         read(spark, mapping(tmp_path / "e.parquet"))
 
 
@@ -229,6 +259,16 @@ def test_what_is_not_there_is_said(spark, tmp_path):
     spark.range(1).createOrReplaceTempView("a_view")
     with pytest.raises(SourceError, match="view"):
         list_files(spark, mapping(None, table="a_view"))
+
+
+def test_a_place_may_be_empty_where_that_is_no_error(spark, tmp_path):
+    (tmp_path / "landing").mkdir()
+    assert list_files(spark, mapping(tmp_path / "landing", format="csv"), may_be_empty=True) == []
+    (tmp_path / "landing" / "2025-06-01.csv").write_text("user,item\nu,i\n")
+    days = [str(tmp_path / "landing" / f"2025-06-0{day}*.csv") for day in (1, 2)]
+    with pytest.raises(SourceError, match="does not exist"):
+        list_files(spark, mapping(days))
+    assert [file.path for file in list_files(spark, mapping(days), may_be_empty=True)] == [f"file:{tmp_path}/landing/2025-06-01.csv"]
 
 
 def test_delta_gives_its_live_files_and_only_the_new_rows(spark, tmp_path):

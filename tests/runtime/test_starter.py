@@ -13,6 +13,8 @@ import yaml
 from recspark.errors import SourceError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
+from recspark.runtime.config import check, load_layers
+from recspark.runtime.job import find_jobs
 from recspark.runtime.samples import read_sample, time_format_of
 from recspark.runtime.starter import write_starter
 
@@ -71,6 +73,35 @@ def test_files_without_a_header(tmp_path, separator, name):
     assert data["events"]["columns"] == {"user_id": "_c0", "item_id": "_c1", "value": "_c2", "event_at": "_c3"}
 
 
+def test_pairs_with_a_blank_between_and_nothing_else(tmp_path):
+    """`user item` a line, in the order of time: what public next-item data looks like."""
+    (tmp_path / "pairs.txt").write_text("1 3186\n1 1721\n2 1270\n")
+    data, text = written(tmp_path / "pairs.txt")
+    assert data["events"]["options"] == {"sep": " ", "header": False}
+    assert data["events"]["columns"] == {"user_id": "_c0", "item_id": "_c1"}
+    assert (data["events"]["order"], data["splits"]) == ("file", {"kind": "last_n"})
+    (tmp_path / "mine.yaml").write_text(text)
+    config = check(load_layers(str(tmp_path / "mine.yaml"), "local", []), find_jobs())
+    assert (config.settings.events.resolved_order, config.settings.splits.kind) == ("file", "last_n")
+
+
+def test_a_blank_inside_fields_is_no_separator(tmp_path):
+    (tmp_path / "e.csv").write_text("user;name of it\n1;a b c\n2;d e f\n")
+    assert read_sample(str(tmp_path / "e.csv")).columns == {"user": ["1", "2"], "name of it": ["a b c", "d e f"]}
+
+
+def test_files_are_read_once_and_those_left_over_are_named(tmp_path, monkeypatch):
+    for name in ("e", "i", "u", "x"):
+        (tmp_path / f"{name}.csv").write_text(
+            {"e": "user_id,item_id\n1,2\n", "u": "user_id,age\n1,30\n"}.get(name, "item_id,title\n2,Up\n")
+        )
+    opened = []
+    monkeypatch.setattr("recspark.runtime.starter.read_sample", lambda path: opened.append(path) or read_sample(path))
+    text = write_starter([str(tmp_path / f"{name}.csv") for name in ("e", "i", "u", "x")])
+    assert len(opened) == 4
+    assert text.splitlines()[-1] == f"# not used: {tmp_path / 'x.csv'}"
+
+
 def test_parquet_and_delta_folders(tmp_path):
     (tmp_path / "lake" / "_delta_log").mkdir(parents=True)
     table = pa.table({"customer_id": [1], "product_id": [2], "event_time": [datetime(2025, 1, 1, tzinfo=UTC)]})
@@ -78,6 +109,9 @@ def test_parquet_and_delta_folders(tmp_path):
     data, _ = written(tmp_path / "lake")
     assert (data["events"]["format"], data["events"]["event_type"]) == ("delta", "view")
     assert data["events"]["columns"] == {"user_id": "customer_id", "item_id": "product_id", "event_at": "event_time"}
+    pq.write_table(table.drop(["event_time"]), tmp_path / "lake" / "part-0.parquet")
+    data, _ = written(tmp_path / "lake")
+    assert (data["events"]["order"], data["splits"]) == ("none", {"kind": "random"})
 
 
 def test_what_cannot_be_guessed_is_marked(tmp_path):
@@ -85,8 +119,8 @@ def test_what_cannot_be_guessed_is_marked(tmp_path):
     (tmp_path / "h.csv").write_text("user,thing,5\nann,tea,6\n")
     data, text = written(tmp_path / "h.csv")
     assert data["events"]["columns"] == {"user_id": "_c0", "item_id": "_c1", "value": "_c2"}
-    assert data["splits"] == {"kind": "random"}
-    assert "# order: file" in text
+    assert (data["splits"], data["events"]["order"]) == ({"kind": "last_n"}, "file")
+    assert "order: file # no times were found" in text
     (tmp_path / "half.csv").write_text("user,thing\n1,2\n")
     data, text = written(tmp_path / "half.csv")
     assert data["events"]["columns"] == {"user_id": "user", "item_id": "???"}

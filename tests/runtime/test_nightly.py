@@ -1,0 +1,91 @@
+"""What a run is made of before and after the river: which jobs are on, at which horizons, and the summary that it keeps."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from recspark.columns import FIT, SERVE, TEST, TUNE
+from recspark.errors import ConfigError
+from recspark.runtime.config import check, load_layers
+from recspark.runtime.job import find_jobs
+from recspark.runtime.nightly import _in_utc, _kept_summary, _switched_on, _targets
+from recspark.tables.horizon import Horizon
+
+EVENTS = ["events.path=e.csv", "events.columns.user_id=u", "events.columns.item_id=i", "events.types.view=1", "events.order=file"]
+
+
+def switched_on(*assignments):
+    every = find_jobs()
+    return _switched_on(every, check(load_layers(None, "local", [*EVENTS, *assignments]), every))
+
+
+def test_what_can_do_without_a_section_goes_on_without_it():
+    everything = set(switched_on())
+    assert {"recommendations", "similar_items", "vectors_als"} <= everything
+    without = set(switched_on("vectors_als=null", "sources=[item_cosine,popular]"))
+    assert everything - without == {"vectors_als", "source_candidates_als"}
+    assert "recommendations" not in switched_on("recommendations=null")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (
+            ["candidates=null"],
+            r"recommendations cannot be made: recommendations reads staged_recommendations, .*reads candidates, `candidates` is null; "
+            r"give `candidates` a section \(\{\} for the defaults\), or write `recommendations: null` where it is not wanted",
+        ),
+        (["vectors_als=null", "sources=[als]"], r"source_candidates_als reads vectors, .*`vectors_als` is null"),
+        (
+            ["neighbours_item_cosine=null"],
+            r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_cosine` is null",
+        ),
+        (["quarantine=null"], r"^quarantine cannot be made: `quarantine` is null; give `quarantine` a section \(\{\} for the defaults\)$"),
+        (["landed_events=null"], r"^interactions cannot be made: .*reads landed_events, `landed_events` is null"),
+    ],
+)
+def test_a_published_table_that_lost_its_writer_names_the_chain(assignments, said):
+    with pytest.raises(ConfigError, match=said):
+        switched_on(*assignments)
+
+
+def test_gates_and_what_they_judge_are_computed_where_is_served_only():
+    cut = datetime(2025, 6, 1, tzinfo=UTC)
+    parts = {part: Horizon(part, 3, closed=part != SERVE, cut=cut) for part in (FIT, TUNE, TEST, SERVE)}
+    house = SimpleNamespace(jobs=find_jobs())
+    inputs = SimpleNamespace(parts=parts, intake=SimpleNamespace(delivery=3))
+
+    def at(table):
+        return [scope.slice for _, scope in _targets(table, house, inputs)]
+
+    assert [at(table) for table in ("champion", "gates", "staged_recommendations")] == [[SERVE]] * 3
+    assert at("histories") == [FIT, TUNE, TEST, SERVE]
+    assert (at("rankers"), at("metrics"), at("interactions"), at("recommendations")) == ([FIT], [TUNE, TEST], ["3"], [""])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2025-06-01T04:00:00+02:00", datetime(2025, 6, 1, 2)),
+        ("2025-06-01T04:00:00Z", datetime(2025, 6, 1, 4)),
+        ("2025-06-01T04:00:00", datetime(2025, 6, 1, 4)),
+    ],
+)
+def test_now_is_utc(text, expected):
+    assert _in_utc(datetime.fromisoformat(text)) == expected
+
+
+def test_a_summary_counts_for_its_own_state_only_and_half_a_one_never(tmp_path):
+    place = tmp_path / "summary.json"
+    assert _kept_summary(str(place), 7) is None
+    whole = json.dumps({"sequence": 7, "users": []})
+    place.write_text(whole)
+    assert _kept_summary(str(place), 7) == {"sequence": 7, "users": []}
+    assert _kept_summary(str(place), 8) is None
+    for half in (whole[:10], "", '{"users": "caf\udcc3'):
+        place.write_bytes(half.encode("utf-8", errors="surrogateescape"))
+        assert _kept_summary(str(place), 7) is None
