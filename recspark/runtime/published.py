@@ -105,7 +105,9 @@ def export_table(
         except AnalysisException as error:
             if "PATH_ALREADY_EXISTS" not in str(error):
                 raise
-            raise ConfigError(f"export to {target}: something is there already; name another place, or replace it with --overwrite") from error
+            raise ConfigError(
+                f"export to {target}: something is there already; name another place, or replace it with --overwrite"
+            ) from error
         n_rows = live.select(F.sum(F.size("items"))).collect()[0][0] or 0
     console.print(f"{table}: {n_rows:,} rows as {kind} in the folder {target}")
 
