@@ -7,28 +7,27 @@ fingerprints of what it reads. Nothing is compared by time or by a table's lates
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Protocol
 
+import fsspec
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import PARTS
-from recspark.errors import AccountingError, GateError, SourceError, StoreError
-from recspark.interactions.land import count_rows
+from recspark.errors import GateError
+from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger, claim
-from recspark.runtime.sources import explained_source_errors
 from recspark.runtime.store import Store
+from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import Clock, Folder, Source
@@ -185,7 +184,9 @@ class River:
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
         self._progress.done(name, n_rows, seconds)
         if name in CATALOGUES and not dry:
-            self._account_catalogue(job, stale[0])
+            source = next(one.marker.name for one in job.inputs if isinstance(one.marker, Source))
+            if line := account_of_catalogue(self.inputs.intake, source, stale[0].delivery, getattr(self.config.settings, source)):
+                self._progress.note(line)
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""
@@ -198,7 +199,7 @@ class River:
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         frames = self._frames(job, scopes, fingerprints)
-        with _source_errors(job), self.store.writing(job.writes.name):
+        with source_errors(job), self.store.writing(job.writes.name):
             if job.writes.merge:
                 self._claim(job, scopes)
             written = self.store.write(
@@ -211,7 +212,8 @@ class River:
             if self.config.settings.check_rows:
                 check_rows(self.store.read(job.writes.name, written.version), job.writes)
             if job.name == INTAKE:
-                self._account(scopes, self.store.read(INTAKE, written.version))
+                for line in accounts_of(self.store.read(INTAKE, written.version), scopes, self.ledger):
+                    self._progress.note(line)
             self.ledger.record(
                 [
                     Entry(
@@ -230,6 +232,9 @@ class River:
                     for scope in scopes
                 ]
             )
+        if job.runner == "torch" and job.writes is not RANKERS:
+            for fingerprint in fingerprints.values():
+                self._clear(self._folder(job, fingerprint))
         return written.n_rows
 
     def _claim(self, job: Job, scopes: list[Scope]) -> None:
@@ -240,13 +245,22 @@ class River:
 
     def _frames(self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str]) -> list[DataFrame]:
         """What the job's function returns at each slice, stamped and held against the contract."""
-        folders = [f"{self.store.warehouse}/_work/{job.name}/{fingerprints[scope.slice]}" for scope in scopes]
+        folders = [self._folder(job, fingerprints[scope.slice]) for scope in scopes]
         calls = [self._arguments(job, scope, folder) for scope, folder in zip(scopes, folders, strict=True)]
         frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
             for frame, scope in zip(frames, scopes, strict=True)
         ]
+
+    def _folder(self, job: Job, fingerprint: str) -> str:
+        """Where a torch job works: a ranker's artefact stays there, anything else is gone once its rows are committed."""
+        return f"{self.store.warehouse}/{'_rankers' if job.writes is RANKERS else f'_work/{job.name}'}/{fingerprint}"
+
+    def _clear(self, folder: str) -> None:
+        fs, path = fsspec.core.url_to_fs(folder)
+        if fs.exists(path):
+            fs.rm(path, recursive=True)
 
     def _arguments(self, job: Job, scope: Scope, folder: str) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
@@ -275,55 +289,9 @@ class River:
         others = [f"{name} = '{value}'" for name, value in job.slice.items()]
         return " AND ".join([f"horizon IN ({horizons})", *others])
 
-    # ---- what a run checks of itself
-
-    def _account(self, scopes: list[Scope], counts: DataFrame) -> None:
-        """Rows in = kept + quarantined + duplicates, by the table's own count and by what each commit wrote."""
-        for scope in scopes:
-            row = counts.where(F.col("delivery") == scope.delivery).collect()[0]
-            wrote = {name: self.ledger.entries[name, scope.slice].n_rows for name in ("landed_events", "clean_events", "quarantine")}
-            counted = {"landed_events": row.rows_in, "clean_events": row.kept, "quarantine": row.quarantined}
-            if row.rows_in != row.kept + row.quarantined + row.duplicates or wrote != counted:
-                raise AccountingError(
-                    f"delivery {scope.delivery}: {row.rows_in} rows in, but {row.kept} kept + {row.quarantined} quarantined + "
-                    f"{row.duplicates} duplicates (commits wrote {json.dumps(wrote)}); nothing after this delivery was computed: please report this"
-                )
-            self._progress.note(
-                f"delivery {scope.delivery}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.quarantined:,} quarantined + "
-                f"{row.duplicates:,} duplicates"
-            )
-
-    def _account_catalogue(self, job: Job, scope: Scope) -> None:
-        """Items and users have no quarantine: say what was left out, and why."""
-        source = next(one.marker.name for one in job.inputs if isinstance(one.marker, Source))
-        row = count_rows(self.inputs.intake.read(source, scope.delivery), mapping=getattr(self.config.settings, source)).collect()[0]
-        if row.refused or row.repeated:
-            self._progress.note(
-                f"{source}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.refused:,} damaged or without an id + "
-                f"{row.repeated:,} of an id that stands again further on"
-            )
-
     def _refuse_unless_gates_passed(self) -> None:
         horizon = self.inputs.parts["serve"].name
         gates = self.inputs.table(GATES).where(F.col("horizon") == horizon).collect()
         failed = [f"gate {row.gate}: {row.message}" for row in gates if not row.passed]
         if failed or not gates:
             raise GateError("not published, the live recommendations are unchanged: " + "; ".join(failed or ["no gate was asked"]))
-
-
-@contextmanager
-def _source_errors(job: Job) -> Iterator[None]:
-    """Damage inside a source's file shows when its rows are written: say which file it is."""
-    section = next((one.marker.name for one in job.inputs if isinstance(one.marker, Source)), None)
-    try:
-        yield
-    except StoreError as error:
-        if section is None or error.__cause__ is None:
-            raise
-        try:
-            with explained_source_errors(section):
-                raise error.__cause__
-        except SourceError:
-            raise
-        except Exception:
-            raise error from None

@@ -76,14 +76,14 @@ def differences(spark, one: Path, other: Path) -> dict[str, str]:
     ("job", "work"),
     [
         ("vectors_als", "warehouse/vectors/**/*.parquet"),
-        ("rankers", "warehouse/_work/rankers/*/checkpoint*"),
+        ("rankers", "warehouse/_rankers/*/checkpoint*"),
         ("recommendations", "warehouse/gates/_delta_log/*.json"),
     ],
 )
 def test_a_killed_run_leaves_no_trace_once_it_was_run_again(spark, finished, copied, run_river, job, work):
     """In mid-ALS, in mid-training, and between staging and publishing."""
     forget(spark, copied / "warehouse", FORGOTTEN[job])
-    shutil.rmtree(copied / "warehouse" / "_work", ignore_errors=True)  # nor is the ranker there already
+    shutil.rmtree(copied / "warehouse" / "_rankers")  # nor is the ranker there already
     kill_when(copied, job, new_files(copied, work))
     after = committed(spark, copied / "warehouse")
     assert not any(name == job for name, _ in after.entries), "the kill came too late: the job had committed"

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
+
+from recspark.runtime.cli import app
 
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 320
-COMMAND = re.compile(
-    r'\brecspark (run|init|demo|doctor|show|export|rollback|preflight|replay)\b.*|spark-submit .*|scripts/\w+.*|"run", "--config".*'
-)
+COMMANDS = "|".join(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMAND = re.compile(rf'\brecspark ({COMMANDS})\b.*|spark-submit .*|scripts/\w+.*|"run", "--config".*')
 SPARK_ROOMS = ("interactions", "features", "candidates", "examples", "recommendations", "evaluation")
 # Spark Connect and shared clusters refuse them.
 REFUSED = frozenset({"rdd", "_jvm", "_jdf", "_jsc", "sparkContext", "SparkContext", "SparkFiles", "broadcast_variable"})
@@ -73,6 +75,7 @@ def test_the_house_rules_hold_here(find: Callable[[Path], list[str]]) -> None:
         (silent_configurations, "conf/mine.yaml", "warehouse: here\n# recspark run --config conf/mine.yaml\n", "conf/mine.yaml"),
         (silent_configurations, "conf/env/mine.yaml", "# For my machine.\n# Used with great care.\nspark: {}\n", "conf/env/mine.yaml"),
         (silent_configurations, "conf/bare.yaml", "# recspark run --config conf/bare.yaml\nwarehouse: here\n", "conf/bare.yaml"),
+        (silent_configurations, "conf/old.yaml", "# For nights gone by.\n#   recspark replay RUN\nwarehouse: here\n", "conf/old.yaml"),
         (spark_internals, "recspark/features/wide.py", "def f(frame):\n    return frame.rdd.map(len)\n", "recspark/features/wide.py:2 rdd"),
         (
             spark_internals,

@@ -1,0 +1,70 @@
+"""What a run checks of itself: no row of a source is lost, and what a source's damaged file says is said in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from recspark.errors import AccountingError, SourceError, StoreError
+from recspark.interactions.land import count_rows
+from recspark.runtime.deliveries import Intake
+from recspark.runtime.inputs import Scope
+from recspark.runtime.job import Job
+from recspark.runtime.ledger import Ledger
+from recspark.runtime.sources import explained_source_errors
+from recspark.tables.lineage import Source
+
+
+def accounts_of(intake: DataFrame, scopes: Sequence[Scope], ledger: Ledger) -> Iterator[str]:
+    """Each delivery's account in words: rows in = kept + quarantined + duplicates.
+
+    Raises:
+        AccountingError: the sum does not hold, or a commit wrote another number of rows than `intake` counts.
+    """
+    for scope in scopes:
+        row = intake.where(F.col("delivery") == scope.delivery).collect()[0]
+        wrote = {name: ledger.entries[name, scope.slice].n_rows for name in ("landed_events", "clean_events", "quarantine")}
+        counted = {"landed_events": row.rows_in, "clean_events": row.kept, "quarantine": row.quarantined}
+        if row.rows_in != row.kept + row.quarantined + row.duplicates or wrote != counted:
+            raise AccountingError(
+                f"delivery {scope.delivery}: {row.rows_in} rows in, but {row.kept} kept + {row.quarantined} quarantined + "
+                f"{row.duplicates} duplicates (commits wrote {json.dumps(wrote)}); nothing after this delivery was computed: please report this"
+            )
+        yield (
+            f"delivery {scope.delivery}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.quarantined:,} quarantined + "
+            f"{row.duplicates:,} duplicates"
+        )
+
+
+def account_of_catalogue(intake: Intake, source: str, delivery: int, mapping: Any) -> str:
+    """Items and users have no quarantine: what was left out, and why; empty where nothing was."""
+    row = count_rows(intake.read(source, delivery), mapping=mapping).collect()[0]
+    if not row.refused and not row.repeated:
+        return ""
+    return (
+        f"{source}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.refused:,} damaged or without an id + "
+        f"{row.repeated:,} of an id that stands again further on"
+    )
+
+
+@contextmanager
+def source_errors(job: Job) -> Iterator[None]:
+    """Damage inside a source's file shows when its rows are written: say which file it is."""
+    section = next((one.marker.name for one in job.inputs if isinstance(one.marker, Source)), None)
+    try:
+        yield
+    except StoreError as error:
+        if section is None or error.__cause__ is None:
+            raise
+        try:
+            with explained_source_errors(section):
+                raise error.__cause__
+        except SourceError:
+            raise
+        except Exception:
+            raise error from None
