@@ -31,7 +31,7 @@ from recspark.runtime.session import start_session
 from recspark.runtime.store import Store
 
 PATIENCE = 60  # seconds that a daemon may take to say that it is up
-MEMORY = "1g"  # of a worker, of its one executor and of the driver
+MEMORY = "2g"  # of a worker, of its one executor and of the driver
 # A world of this machine's size does not want a real cluster's 400 partitions.
 SMALL = ("spark.spark.sql.shuffle.partitions=4", "spark.spark.databricks.delta.snapshotPartitions=1")
 
