@@ -53,7 +53,7 @@ class Machine:
         shutil.rmtree(self.java)
         self.stub("sed", "#!/usr/bin/env bash\ncat >/dev/null </dev/null\n")
 
-    def setup(self, fails: str = "", says: str = "") -> tuple[int, str, str]:
+    def setup(self, fails: str = "nowhere", says: str = "") -> tuple[int, str, str]:
         """Exit status, standard output, standard error."""
         environment = {"PATH": str(self.path), "JAVA_HOME": str(self.java), "HOME": str(self.path.parent), "FAILS": fails, "SAYS": says}
         answer = subprocess.run(["scripts/setup"], cwd=self.checkout, env=environment, capture_output=True, text=True, check=False)
@@ -145,7 +145,7 @@ def test_offline_before_the_packages(machine: Machine):
 def test_packages_that_do_not_install(machine: Machine):
     assert machine.setup(fails="pip", says="ERROR: no space left")[::2] == (
         1,
-        "== packages, as pinned in conf/constraints.txt\nERROR: no space left\n"
+        "== virtual environment, Python 3.11.9\n== packages, as pinned in conf/constraints.txt\nERROR: no space left\n"
         "setup: pip could not install the packages: the reason stands above and in .venv/setup.log.\n",
     )
 
