@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if fixtures & {"spark", "table"}:
             item.add_marker(pytest.mark.spark)
         # With two test processes: one runs the flow, whose fixtures take minutes to make; the other the rooms, file by file.
-        item.add_marker(pytest.mark.xdist_group("flow" if _is_flow(item) else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("flow" if _is_flow(item) else f"{item.path.parent.name}/{item.path.stem}"))
     items.sort(key=lambda item: not _is_flow(item))
 
 
