@@ -33,16 +33,19 @@ SPARK_SETTINGS = {
 @pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"spark", "table"}:
+        if _fixtures(item) & {"spark", "table"}:
             item.add_marker(pytest.mark.spark)
-        # With two test processes: one runs the flow, whose fixtures take minutes to make; the other the rooms, file by file.
-        item.add_marker(pytest.mark.xdist_group("flow" if _is_flow(item) else f"{item.path.parent.name}/{item.path.stem}"))
-    items.sort(key=lambda item: not _is_flow(item))
+        # Two test processes: one makes the finished river and runs all that starts from it; the other the rest, file by file.
+        item.add_marker(pytest.mark.xdist_group("flow" if _is_of_the_finished_river(item) else f"{item.path.parent.name}/{item.path.stem}"))
+    items.sort(key=lambda item: not _is_of_the_finished_river(item))
 
 
-def _is_flow(item: pytest.Item) -> bool:
-    return item.path.parent.name == "flow"
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(getattr(item, "fixturenames", ()))
+
+
+def _is_of_the_finished_river(item: pytest.Item) -> bool:
+    return "finished" in _fixtures(item)
 
 
 @pytest.fixture(scope="session")
