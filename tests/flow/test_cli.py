@@ -73,20 +73,25 @@ def test_export_writes_a_row_an_item(spark, recspark, copied, tmp_path, kind):
 
 def test_a_failed_gate_ends_with_3_and_leaves_what_is_live(spark, recspark, copied):
     before = live(spark, copied)
-    tighter = ["--set", "requests.k=3", "--set", "gates.max_churn=0.0"]
-    code, _, err = recspark("run", "recommendations", "--config", copied / "config.yaml", *tighter)
+    code, _, err = recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "gates.min_quality=0.99")
     assert code == 3
-    assert "not published, the live recommendations are unchanged: gate churn" in " ".join(err.split())
+    assert "not published, the live recommendations are unchanged: gate quality" in " ".join(err.split())
     assert live(spark, copied) == before
 
 
 def test_rollback_brings_back_what_was_live_before(spark, recspark, copied):
-    before = live(spark, copied)
+    def reasons() -> dict[str, list[list[str]]]:
+        rows = spark.read.format("delta").load(str(copied / "warehouse" / "recommendations")).collect()
+        return {row.user_id: [list(one.because) for one in row["items"]] for row in rows}
+
+    before = reasons()
+    assert max(len(one) for lists in before.values() for one in lists) == 2
     assert recspark("rollback", "--config", copied / "config.yaml")[0] == 1  # nothing was live before these
-    assert recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "requests.k=3")[0] == 0
-    assert {len(items) for items in live(spark, copied).values()} == {3}
+    fewer = ["--set", "staged_recommendations.n_because=1"]
+    assert recspark("run", "recommendations", "--config", copied / "config.yaml", *fewer)[0] == 0
+    assert max(len(one) for lists in reasons().values() for one in lists) == 1
     assert recspark("rollback", "--config", copied / "config.yaml")[0] == 0
-    assert live(spark, copied) == before
+    assert reasons() == before
 
 
 def test_a_dry_run_says_what_would_run_and_does_nothing(spark, recspark, copied):
