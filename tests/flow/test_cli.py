@@ -85,7 +85,7 @@ def test_rollback_brings_back_what_was_live_before(spark, recspark, copied):
         return {row.user_id: [list(one.because) for one in row["items"]] for row in rows}
 
     before = reasons()
-    assert max(len(one) for lists in before.values() for one in lists) == 2
+    assert max(len(one) for lists in before.values() for one in lists) > 1
     assert recspark("rollback", "--config", copied / "config.yaml")[0] == 1  # nothing was live before these
     fewer = ["--set", "staged_recommendations.n_because=1"]
     assert recspark("run", "recommendations", "--config", copied / "config.yaml", *fewer)[0] == 0
@@ -98,14 +98,14 @@ def test_a_dry_run_says_what_would_run_and_does_nothing(spark, recspark, copied)
     forget(spark, copied / "warehouse", {"similar_items", "popularity"})
     before = committed(spark, copied / "warehouse").sequence
     code, out, _ = recspark("run", "similar_items", "--config", copied / "config.yaml", "--dry-run")
-    assert (code, "would run: similar_items" in " ".join(out.split())) == (0, True)
+    assert (code, "would run similar_items" in " ".join(out.split())) == (0, True)
     assert committed(spark, copied / "warehouse").sequence == before
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"events": {"path": "nowhere.csv", "columns": {"user_id": "user", "item_id": "item"}, "types": {"rating": 1.0}}}, "nowhere.csv"),
+        ({"items": {"path": "nowhere.csv", "columns": {"item_id": "item", "categories": "genre"}, "attributes": ["year"]}}, "nowhere.csv"),
         ({"champion": {"metric": "ndgc", "k": 4}}, "ndgc"),
         ({"vectors_als": {"rnak": 3}}, "rnak"),
     ],
