@@ -70,6 +70,6 @@ def test_the_ranker_wins_where_only_features_tell(spark, tmp_path, run_river):
     assert set(paired) == {"item_cosine", "popular"}
     assert min(paired.values()) > 0
     shown = read("recommendations").select("user_id", F.explode("items").alias("one")).collect()
-    assert {row.one.source for row in shown} == {"ranker"}
+    assert {row.one.rung for row in shown} == {"ranker"}
     own_genre = [int(row.user_id[1:]) % N_GENRES == int(row.one.item_id[1:]) % N_GENRES for row in shown]
     assert np.mean(own_genre) > 0.8  # one in eight by chance
