@@ -45,7 +45,7 @@ def read_whole(url: str) -> bytes | None:
 
 
 def remove(url: str) -> None:
-    """Remove the file; nothing where there is none."""
+    """Remove the file, or the folder with all in it; nothing where there is none."""
     fs, path = fsspec.core.url_to_fs(url)
     with suppress(FileNotFoundError):
-        fs.rm(path)
+        fs.rm(path, recursive=True)

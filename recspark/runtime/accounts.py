@@ -17,7 +17,6 @@ from recspark.runtime.inputs import Scope
 from recspark.runtime.job import Job
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.sources import explained_source_errors
-from recspark.tables.lineage import Source
 
 
 def accounts_of(intake: DataFrame, scopes: Sequence[Scope], ledger: Ledger) -> Iterator[str]:
@@ -55,7 +54,7 @@ def account_of_catalogue(intake: Intake, source: str, delivery: int, mapping: An
 @contextmanager
 def source_errors(job: Job) -> Iterator[None]:
     """Damage inside a source's file shows when its rows are written: say which file it is."""
-    section = next((one.marker.name for one in job.inputs if isinstance(one.marker, Source)), None)
+    section = job.source
     try:
         yield
     except StoreError as error:

@@ -84,6 +84,11 @@ class Job:
         named = [p for p in self._signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         return tuple(_as_input(self, parameter) for parameter in named)
 
+    @property
+    def source(self) -> str | None:
+        """The source that the function reads: events, items or users; None for jobs that read tables only."""
+        return next((one.marker.name for one in self.inputs if isinstance(one.marker, Source)), None)
+
     @cached_property
     def injected(self) -> Mapping[str, type]:
         """Keyword-only parameters that the runner fills: the horizon, the recorded now, the working folder."""

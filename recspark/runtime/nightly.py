@@ -35,7 +35,6 @@ from recspark.runtime.session import require, start_session
 from recspark.runtime.store import Store
 from recspark.runtime.summary import build_summary
 from recspark.runtime.torch_jobs import TorchRunner
-from recspark.tables.lineage import Source
 
 PUBLISHED = ("recommendations", "similar_items")
 # Tables with horizons that only the one that is served needs.
@@ -91,11 +90,11 @@ def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
     lost: dict[str, str] = {}  # job -> the table that it needs and nobody writes
     while True:
         written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
-        lacking = {
-            name: next(one.table for one in job.inputs if one.table and not one.optional and one.table not in written)
+        unwritten = {
+            name: [one.table for one in job.inputs if one.table and not one.optional and one.table not in written]
             for name, job in on.items()
-            if any(one.table and not one.optional and one.table not in written for one in job.inputs)
         }
+        lacking = {name: tables[0] for name, tables in unwritten.items() if tables}
         if not lacking:
             break
         lost |= lacking
@@ -116,7 +115,7 @@ def _why_off(name: str, lost: dict[str, str], jobs: dict[str, Job], config: Conf
         steps.append(f"{name} reads {table}")
         writers = sorted(job.name for job in jobs.values() if job.writes.name == table)
         name = next((writer for writer in writers if writer in lost), writers[0])
-    source = next((one.marker.name for one in jobs[name].inputs if isinstance(one.marker, Source)), None)
+    source = jobs[name].source
     if name in config.jobs:
         why, cure = f"{name} is not among `sources`", "name it there"
     elif source is not None and getattr(config.settings, source) is None:

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from functools import reduce
 from typing import Any, Protocol
 
-import fsspec
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import PARTS
 from recspark.errors import GateError
+from recspark.handover.files import remove
 from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
@@ -30,7 +30,7 @@ from recspark.runtime.store import Store
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import Clock, Folder, Source
+from recspark.tables.lineage import Clock, Folder
 
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
@@ -184,8 +184,8 @@ class River:
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
         self._progress.done(name, n_rows, seconds)
         if name in CATALOGUES and not dry:
-            source = next(one.marker.name for one in job.inputs if isinstance(one.marker, Source))
-            if line := account_of_catalogue(self.inputs.intake, source, stale[0].delivery, getattr(self.config.settings, source)):
+            assert job.source is not None
+            if line := account_of_catalogue(self.inputs.intake, job.source, stale[0].delivery, getattr(self.config.settings, job.source)):
                 self._progress.note(line)
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
@@ -234,7 +234,7 @@ class River:
             )
         if job.runner == "torch" and job.writes is not RANKERS:
             for fingerprint in fingerprints.values():
-                self._clear(self._folder(job, fingerprint))
+                remove(self._folder(job, fingerprint))
         return written.n_rows
 
     def _claim(self, job: Job, scopes: list[Scope]) -> None:
@@ -256,11 +256,6 @@ class River:
     def _folder(self, job: Job, fingerprint: str) -> str:
         """Where a torch job works: a ranker's artefact stays there, anything else is gone once its rows are committed."""
         return f"{self.store.warehouse}/{'_rankers' if job.writes is RANKERS else f'_work/{job.name}'}/{fingerprint}"
-
-    def _clear(self, folder: str) -> None:
-        fs, path = fsspec.core.url_to_fs(folder)
-        if fs.exists(path):
-            fs.rm(path, recursive=True)
 
     def _arguments(self, job: Job, scope: Scope, folder: str) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
