@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recspark.columns import UNKNOWN_CATEGORY
+from recspark.columns import OUT_OF_VOCABULARY
 from recspark.ranking.batch import Items
 
 # Embeddings begin small, so that what was never trained hardly speaks.
@@ -41,14 +41,14 @@ def _embedding(n_codes: int, size: int) -> nn.Embedding:
 
 
 class CategoryEmbedding(nn.Module):
-    """Sum of the embeddings of the codes: ... x C int64 -> ... x E. Codes that training never saw are `unknown`."""
+    """Sum of the embeddings of the codes: ... x C int64 -> ... x E. Codes that training never saw are out of its vocabulary."""
 
     def __init__(self, n_codes: int, size: int) -> None:
         super().__init__()
-        self.table = _embedding(max(n_codes, UNKNOWN_CATEGORY + 1), size)
+        self.table = _embedding(max(n_codes, OUT_OF_VOCABULARY + 1), size)
 
     def forward(self, codes: Tensor) -> Tensor:
-        known = torch.where(codes < self.table.num_embeddings, codes, UNKNOWN_CATEGORY)
+        known = torch.where(codes < self.table.num_embeddings, codes, OUT_OF_VOCABULARY)
         embedded: Tensor = self.table(known).sum(-2)
         return embedded
 

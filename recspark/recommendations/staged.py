@@ -199,13 +199,11 @@ def build_staged(
         n_because: reasons an item, at most.
 
     Raises:
-        ConfigError: no source is named, one is named twice, or n_because is less than 1; within the task: an unknown champion.
+        ConfigError: no source is named, or one is named twice; within the task: an unknown champion.
         ContractError: within the task: candidates of other sources.
     """
     if not sources or len(set(sources)) < len(sources) or RANKER in sources:
         raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, not {RANKER!r}")
-    if n_because < 1:
-        raise ConfigError(f"staged_recommendations.n_because is {n_because}: a recommendation has at least one reason; 3 is usual")
 
     def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)

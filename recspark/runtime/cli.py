@@ -17,6 +17,7 @@ from rich.console import Console
 from recspark.errors import RecsparkError
 
 INTERNAL_ERROR = 4
+LOG_WIDTH = 150
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +85,7 @@ def doctor(warehouse: Annotated[Path, typer.Option(help="Where tables are meant 
     from recspark.runtime.doctor import examine, print_doctor
 
     checks = examine(warehouse)
-    print_doctor(checks, Console())
+    print_doctor(checks, _console(False))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -126,7 +127,7 @@ def export(
     """Write the live table flat, one row an item of a list, as CSV or Parquet."""
     from recspark.runtime.published import export_table
 
-    export_table(table, target, overwrite, config_file=config, env=env, assignments=assignments or [], console=Console())
+    export_table(table, target, overwrite, config_file=config, env=env, assignments=assignments or [], console=_console(False))
 
 
 @app.command(epilog="Example: recspark rollback --config mine.yaml")
@@ -134,7 +135,7 @@ def rollback(config: ConfigFile = None, env: Env = "local", assignments: Assignm
     """Make the recommendations published before the live ones live again, as a run of its own."""
     from recspark.runtime.published import rollback_recommendations
 
-    rollback_recommendations(config_file=config, env=env, assignments=assignments or [], console=Console())
+    rollback_recommendations(config_file=config, env=env, assignments=assignments or [], console=_console(False))
 
 
 def run_job(name: str) -> None:
@@ -169,16 +170,21 @@ def _run_river(
 ) -> None:
     from recspark.runtime.nightly import run_river
 
-    summary = run_river(
-        table=table,
-        config_file=config_file,
-        env=env,
-        as_of=as_of,
-        assignments=assignments or [],
-        dry_run=dry_run,
-        report=report,
-        console=_console(as_json),
-    )
+    try:
+        summary = run_river(
+            table=table,
+            config_file=config_file,
+            env=env,
+            as_of=as_of,
+            assignments=assignments or [],
+            dry_run=dry_run,
+            report=report,
+            console=_console(as_json),
+        )
+    except RecsparkError as error:
+        if as_json:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__, "exit_code": error.exit_code}, indent=1))
+        raise
     if as_json:
         print(json.dumps(summary, indent=1, default=str))
 
@@ -210,8 +216,9 @@ def _guarded(command: Callable[[], Any]) -> None:
 
 
 def _console(as_json: bool) -> Console:
-    """Where people read: standard output, or standard error where that is taken by JSON."""
-    return Console(file=sys.stderr if as_json else sys.stdout)
+    """Where people read: standard output, or standard error where that is taken by JSON. A log has no edge: its tables keep their columns."""
+    file = sys.stderr if as_json else sys.stdout
+    return Console(file=file, width=None if file.isatty() else LOG_WIDTH)
 
 
 def _escaped(text: str) -> str:

@@ -84,5 +84,4 @@ EXAMPLES = Table(
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),
-    handover=True,
 )

@@ -51,7 +51,6 @@ class Table:
     slices: tuple[str, ...] = ()
     merge: bool = False
     permanent: bool = False  # its rows are never replaced, whatever is read again: an id keeps its index
-    handover: bool = False  # read by Petastorm: a file a shard, of one row group; plain features only; has the column SHARD
 
     def __post_init__(self) -> None:
         names = set(self.column_names)
@@ -66,7 +65,12 @@ class Table:
     @property
     def partitioning(self) -> tuple[str, ...]:
         """Delta partition columns: the slices, so that replacing a slice rewrites nothing else; a hand-over table's shards."""
-        return (*self.slices, SHARD.name) if SHARD in self.columns else self.slices
+        return (*self.slices, SHARD.name) if self.handover else self.slices
+
+    @property
+    def handover(self) -> bool:
+        """Whether Petastorm reads it: a file a shard, of one row group; plain features only."""
+        return SHARD in self.columns
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -73,9 +73,12 @@ def test_export_writes_a_row_an_item(spark, recspark, copied, tmp_path, kind):
 
 def test_a_failed_gate_ends_with_3_and_leaves_what_is_live(spark, recspark, copied):
     before = live(spark, copied)
-    code, _, err = recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "gates.min_quality=0.99")
+    code, out, err = recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "gates.min_quality=0.99", "--json")
     assert code == 3
-    assert "not published, the live recommendations are unchanged: gate quality" in " ".join(err.split())
+    words = "not published, the live recommendations are unchanged: gate quality"
+    assert words in " ".join(err.split())
+    said = json.loads(out)
+    assert (words in said["error"], said["kind"], said["exit_code"]) == (True, "GateError", 3)
     assert live(spark, copied) == before
 
 

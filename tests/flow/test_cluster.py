@@ -36,3 +36,10 @@ def test_the_river_on_a_cluster_makes_the_tables_of_local_mode(spark, finished, 
     run, warehouse = submitted
     assert "jobs ran" in run("recspark/runtime/cli.py", "run")
     assert compare_warehouses(Store(spark, str(finished[0] / "warehouse")), Store(spark, str(warehouse))) == {}
+
+
+@pytest.mark.slow
+def test_a_job_is_submitted_by_its_file(submitted):
+    run, _ = submitted
+    # Named like the package `requests`, which others import: a script's folder must not stand in for it.
+    assert "ran: requests (" in run("jobs/requests.py", "--set", "requests.k=3")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from recspark.errors import ConcurrentRunError
 from recspark.runtime.compare import compare_warehouses
 from recspark.runtime.ledger import Entry, Ledger
 from recspark.runtime.store import Store
+from recspark.tables import RECOMMENDATIONS
 from tests.flow.conftest import committed, forget
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,7 @@ PATIENCE = 240
 
 FORGOTTEN = {
     "vectors_als": {"vectors_als"},
+    "rankers": {"rankers"},
     "recommendations": {"staged_recommendations", "gates", "recommendations"},
 }
 
@@ -73,12 +76,14 @@ def differences(spark, one: Path, other: Path) -> dict[str, str]:
     ("job", "work"),
     [
         ("vectors_als", "warehouse/vectors/**/*.parquet"),
+        ("rankers", "warehouse/_rankers/*/checkpoint*"),
         ("recommendations", "warehouse/gates/_delta_log/*.json"),
     ],
 )
 def test_a_killed_run_leaves_no_trace_once_it_was_run_again(spark, finished, copied, run_river, job, work):
-    """In mid-ALS, and between staging and publishing; tests/ranking kills a training."""
+    """In mid-ALS, in mid-training, and between staging and publishing."""
     forget(spark, copied / "warehouse", FORGOTTEN[job])
+    shutil.rmtree(copied / "warehouse" / "_rankers")  # nor is the ranker there already
     kill_when(copied, job, new_files(copied, work))
     after = committed(spark, copied / "warehouse")
     assert not any(name == job for name, _ in after.entries), "the kill came too late: the job had committed"
@@ -93,22 +98,34 @@ def test_a_run_killed_while_interactions_are_written_keeps_every_index(spark, fi
     kill_when(copied, "interactions", new_files(copied, "warehouse/interactions/**/*.parquet"))
     assert committed(spark, copied / "warehouse").entry("interactions", "1") is None
     run_river(copied / "config.yaml", table="interactions")
-    assert {name for name in differences(spark, finished[0], copied) if name in delivered} == set()
+    assert differences(spark, finished[0], copied) == {}
 
 
-def test_of_two_runs_at_once_the_second_to_commit_says_so_and_mixes_nothing(spark, finished, copied, run_river):
-    """The other run commits while this one is at work on its first job; nothing stays locked."""
-    warehouse = copied / "warehouse"
-    forget(spark, warehouse, {"popularity"})
-    store = Store(spark, str(warehouse))
-    entry = Ledger(store, run_id="look").entry("similar_items", "")
-    assert entry is not None
-    slow = Ledger(store, run_id="slow")
-    fast = Ledger(store, run_id="fast")
-    fast.commit([Entry(**{**entry.__dict__, "job": "similar_items"})])
-    with pytest.raises(ConcurrentRunError, match="run fast committed"):
-        slow.commit([entry])
-    run_river(copied / "config.yaml", table="popularity")
+@pytest.mark.slow
+def test_of_two_runs_at_once_one_wins_and_the_other_says_so(spark, finished, copied, run_river):
+    """Two processes start at one time on the same work. No table is mixed, and nothing stays locked."""
+    forget(spark, copied / "warehouse", {"vectors_als"})
+    runs = [start(copied, "vectors_als", log=f"{name}.log") for name in ("one", "two")]
+    codes = [run.wait(PATIENCE) for run in runs]
+    said = [(copied / f"{name}.log").read_text() for name in ("one", "two")]
+    assert sorted(codes) == [0, 1], said
+    loser = " ".join(said[codes.index(1)].split())
+    assert re.search(r"error: .*(run \S+ committed to .* while run \S+ was at work|another run)", loser)
+    assert "Traceback" not in loser
+    assert "\tat " not in said[codes.index(1)]
+    assert run_river(copied / "config.yaml", table="vectors_als")["ran"] == {}
+    assert differences(spark, finished[0], copied) == {}
+
+
+@pytest.mark.slow
+def test_a_run_that_lost_while_it_published_leaves_no_lists_behind(spark, finished, copied, run_river):
+    """Other lists stand at the live table's head, committed by nobody: the next run puts back what was published."""
+    store, ledger = Store(spark, str(copied / "warehouse")), committed(spark, copied / "warehouse")
+    base = ledger.versions["recommendations"]
+    store.write(store.read("recommendations", base).limit(3), RECOMMENDATIONS, replace=None, base=base, run_id="lost")
+    assert spark.read.format("delta").load(str(copied / "warehouse" / "recommendations")).count() == 3
+    assert list(run_river(copied / "config.yaml", table="recommendations")["ran"]) == ["recommendations"]
+    assert spark.read.format("delta").load(str(copied / "warehouse" / "recommendations")).count() == 40
     assert differences(spark, finished[0], copied) == {}
 
 

@@ -20,7 +20,6 @@ TABLE = Table(
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),
-    handover=True,
 )
 PLAIN = {"delta.enableDeletionVectors": "false"}
 

@@ -237,7 +237,7 @@ def test_candidates_of_other_sources_are_named(table, arrays):
         staged(table, arrays, REQUESTS_OF_SOURCES, sources=["als", "popular", "graph"])
 
 
-@pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}, {"n_because": 0}])
+@pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}])
 def test_knobs_out_of_range(knobs):
     with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
         build_staged(*[None] * 13, **knobs)

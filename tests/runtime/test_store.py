@@ -39,7 +39,6 @@ SLATES = Table(
     (Column("horizon", "string", "The cut."), Column("request_idx", "bigint", "The request."), SHARD),
     key=("horizon", "request_idx"),
     slices=("horizon",),
-    handover=True,
 )
 
 

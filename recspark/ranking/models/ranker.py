@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -13,11 +14,11 @@ from recspark.ranking.batch import SlateBatch
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Ranker(nn.Module):
+class Ranker(nn.Module, ABC):
     """Slates -> one logit a candidate: B x S. Built from `Dimensions` and its own knobs; see `models.build`."""
 
     # Its modules that weight decay leaves alone. Vectors and single numbers (biases, slopes) are never decayed.
     no_decay: ClassVar[frozenset[str]] = frozenset()
 
-    def forward(self, batch: SlateBatch) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def forward(self, batch: SlateBatch) -> Tensor: ...
