@@ -16,7 +16,14 @@ from recspark.tables import STAMPED, Table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+# Hundreds of queries over a few rows each: generating, compiling and warming code for them would be a quarter of the time.
+INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.ui.explainMode": "simple",
+}
 SPARK_SETTINGS = {
+    **INTERPRETED,
     "spark.master": "local[2]",
     "spark.ui.enabled": "false",
     # Tiny frames: more partitions only add task overhead, but one would hide partition mistakes.
@@ -24,10 +31,6 @@ SPARK_SETTINGS = {
     "spark.default.parallelism": "3",
     # Delta reads its log with 50 partitions by default: 20 s for the first write in local mode.
     "spark.databricks.delta.snapshotPartitions": "1",
-    # Hundreds of queries over a few rows each: generating, compiling and warming code for them would be a quarter of the time.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.ui.explainMode": "simple",
     "spark.driver.memory": "2g",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -Duser.timezone=UTC",

@@ -115,7 +115,7 @@ def fit_als(
     implicit: bool = True,
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
-    reg: NonNegativeFloat = 0.01,
+    reg: NonNegativeFloat = 0.05,
     alpha: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
     bias_damping: NonNegativeFloat = 5.0,

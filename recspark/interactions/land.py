@@ -113,10 +113,15 @@ def _row(source: DataFrame) -> Column:
     return F.when(F.col(DAMAGED).isNotNull(), F.to_json(F.struct(F.col(DAMAGED).alias("line")))).otherwise(whole)
 
 
-def _damage(events: DataFrame) -> list[Column]:
+def _damage(events: DataFrame, mapping: EventsMapping) -> list[Column]:
     if DAMAGED not in events.columns:
         return []
-    return [F.when(F.col(DAMAGED).isNotNull(), F.lit("the line does not parse: too few or too many fields, or broken quotes"))]
+    rule = (
+        "the line is no JSON document"
+        if mapping.format == "json"
+        else "the line does not parse: too few or too many fields, or broken quotes"
+    )
+    return [F.when(F.col(DAMAGED).isNotNull(), F.lit(rule))]
 
 
 def land_events(events: EventsSource, *, mapping: EventsMapping, now: Now) -> DataFrame:
@@ -133,7 +138,7 @@ def land_events(events: EventsSource, *, mapping: EventsMapping, now: Now) -> Da
     value, value_problems = _value(events, mapping)
     event_order, order_problems = _event_order(events, mapping, event_at)
     problem = F.coalesce(
-        *_damage(events),
+        *_damage(events, mapping),
         *user_problems,
         *item_problems,
         *type_problems,

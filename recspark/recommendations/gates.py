@@ -76,23 +76,26 @@ def _gate(name: str, value: Column, limit: Column, passed: Column, message: Colu
     )
 
 
-def _share(name: str, count: str, what: str, limit: float, at_least: bool) -> Column:
+def _share(name: str, count: str, what: str, limit: float, knob: str) -> Column:
     """The gate of a share of the requests; without requests it does not pass."""
     share = F.when(F.col("n") > 0, F.col(count) / F.col("n"))
-    bound = f"at least {limit}" if at_least else f"at most {limit}"
+    at_least = knob.startswith("min_")
+    bound = f"{'at least' if at_least else 'at most'} {limit} (gates.{knob})"
     text = F.format_string(f"%.0f of %.0f requests {what}: the share is %.4f, and must be {bound}", count, "n", share)
     message = F.when(F.col("n") > 0, text).otherwise("there are no requests")
     return _gate(name, share, F.lit(limit), share >= limit if at_least else share <= limit, message)
 
 
 def _count(name: str, what: str, limit: int) -> Column:
-    message = F.format_string(f"%.0f recommended items {what}; at most {limit} may", name)
+    message = F.format_string(f"%.0f recommended items {what}; at most {limit} may (gates.max_{name})", name)
     return _gate(name, F.col(name), F.lit(limit), F.col(name) <= limit, message)
 
 
 def _churn_gate(limit: float) -> Column:
     unknown = F.col("churn").isNull()
-    text = F.format_string(f"the lists of %d users in both versions changed by %.4f on average; at most {limit} may", "n_both", "churn")
+    text = F.format_string(
+        f"the lists of %d users in both versions changed by %.4f on average; at most {limit} may (gates.max_churn)", "n_both", "churn"
+    )
     message = F.when(unknown, "no user is in a live version yet").otherwise(text)
     return _gate("churn", F.col("churn"), F.lit(limit), unknown | (F.col("churn") <= limit), message)
 
@@ -101,7 +104,7 @@ def quality_gate(min_ratio: float, min_quality: float) -> Column:
     """The gate of the figures in a row of `champion`; without a row (nulls) it does not pass."""
     figure = F.when(F.col("model") == RANKER, F.col("ranker_value")).otherwise(F.col("best_source_value"))
     limit = F.greatest(F.lit(min_quality), F.coalesce(F.col("best_source_value") * min_ratio, F.lit(min_quality)))
-    asked = f"{min_ratio} of the best single source's, and at least {min_quality}"
+    asked = f"{min_ratio} of the best single source's (gates.min_quality_ratio), and at least {min_quality} (gates.min_quality)"
     message = (
         F.when(F.col("model").isNull(), "there is no champion")
         .when(figure.isNull(), F.format_string(f"%s has no figure on tune; it must have {asked}", "model"))
@@ -145,8 +148,8 @@ def build_gates(
     figures = _counts(staged_recommendations, requests, seen, item_features).crossJoin(_churn(staged_recommendations, recommendations))
     decided = champion.select("model", "metric", "ranker_value", "best_source_value")
     gates = F.array(
-        _share("coverage", "n_covered", "have k items, or all that are eligible and a stated shortfall", min_coverage, at_least=True),
-        _share("empty", "n_empty", "have no item at all", max_empty, at_least=False),
+        _share("coverage", "n_covered", "have k items, or all that are eligible and a stated shortfall", min_coverage, "min_coverage"),
+        _share("empty", "n_empty", "have no item at all", max_empty, "max_empty"),
         _count("duplicates", "stand twice in their list", max_duplicates),
         _count("seen_leaks", "had been seen", max_seen_leaks),
         _count("unavailable", "are not available", max_unavailable),

@@ -30,7 +30,10 @@ app = typer.Typer(
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="Your YAML; `recspark init FILES` writes one to start from.")]
 Env = Annotated[str, typer.Option("--env", "-e", help="Where it runs: local, cluster or databricks (conf/env).")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", "-s", help="A setting, as in --set vectors_als.rank=128; may be repeated.")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="The night's date, as in 2025-06-01 (splits.kind: production).")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", help="The night's date, as in 2025-06-01 (splits.kind: production): what is known at its midnight, UTC."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output; all else goes to standard error.")]
 
 

@@ -18,6 +18,7 @@ from recspark.errors import ConfigError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
 from recspark.runtime.job import Job
+from recspark.runtime.misfits import meant, misfits
 from recspark.runtime.rules import cross_problems, unfilled
 from recspark.tables.lineage import Source
 
@@ -158,8 +159,9 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     problems = list(unfilled(raw))
     general = {key: value for key, value in raw.items() if key in Settings.model_fields}
     unknown = [key for key in raw if key not in Settings.model_fields and key not in jobs]
-    problems += [f"{key}: no such section; there are {', '.join([*Settings.model_fields, *jobs])}" for key in unknown]
-    settings = _validated(Settings, general, "", problems)
+    problems += [f"{key}: {_no_section(key, jobs)}" for key in unknown]
+    problems += [] if "events" in raw else [NO_EVENTS]
+    settings = _validated(Settings, general, "", problems, unsaid=set() if "events" in raw else {"events"})
     shared = shared_knobs(settings) if isinstance(settings, Settings) else {}
     sections: dict[str, BaseModel] = {}
     for name, job in jobs.items():
@@ -169,7 +171,8 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
         told = {knob: shared[key] for knob in job.section.model_fields for key in (f"{name}.{knob}", knob) if key in shared}
         # Where the settings do not stand, what they would have told is not missing.
         untold = set() if settings else {knob for knob in job.section.model_fields if {f"{name}.{knob}", knob} & _SHARED.keys()}
-        section = _validated(job.section, {**told, **given} if isinstance(given, Mapping) else given, f"{name}.", problems, untold)
+        unsaid = {knob for knob in untold if knob not in given} | _copied(raw, name) if isinstance(given, Mapping) else set()
+        section = _validated(job.section, {**told, **given} if isinstance(given, Mapping) else given, name, problems, unsaid)
         if section is not None:
             sections[name] = section
     if isinstance(settings, Settings):
@@ -179,9 +182,29 @@ def check(raw: Mapping[str, Any], jobs: Mapping[str, Job]) -> Config:
     return Config(settings=settings, jobs=sections)
 
 
+def _no_section(key: str, jobs: Collection[str]) -> str:
+    names = sorted({*Settings.model_fields, *jobs})
+    near = meant(key, names)
+    return f"no such section; did you mean {near!r}?" if near else f"no such section; there are {', '.join(names)}"
+
+
+def _copied(raw: Mapping[str, Any], name: str) -> set[str]:
+    """Knobs that base.yaml fills in from another section, by interpolation: what is wrong with them is said there."""
+    own, original = raw.get(name), raw.get(_COPIED.get(name, ""))
+    if not (isinstance(own, Mapping) and isinstance(original, Mapping)):
+        return set()
+    return {knob for knob in own if knob in original and own[knob] == original[knob]}
+
+
 def _lacks_source(job: Job, settings: BaseModel | None) -> bool:
     return any(isinstance(one.marker, Source) and getattr(settings, one.marker.name, None) is None for one in job.inputs)
 
+
+_COPIED = {"item_features": "feature_stats_item", "user_features": "feature_stats_user"}
+NO_EVENTS = (
+    "events: missing, which says where your events lie; give a configuration that has it with --config FILE "
+    "(`recspark init FILES > mine.yaml` writes one from your data)"
+)
 
 # What several jobs are told from one place: by the knob's name, or by `job.knob`. A job's own section still wins.
 _SHARED: Mapping[str, Callable[[Settings], Any]] = {
@@ -204,28 +227,10 @@ def shared_knobs(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
-def _validated(model: type[BaseModel], values: Any, prefix: str, problems: list[str], untold: Collection[str] = ()) -> BaseModel | None:
-    """The section, or None and its `problems`; a parameter of `untold` may be missing."""
+def _validated(model: type[BaseModel], values: Any, section: str, problems: list[str], unsaid: Collection[str] = ()) -> BaseModel | None:
+    """The section, or None and its `problems`, but for those of the knobs in `unsaid`."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        for one in error.errors():
-            where = prefix + ".".join(str(part) for part in one["loc"])
-            if one["type"] == "extra_forbidden":
-                allowed = _allowed(model, one["loc"])
-                problems.append(f"{where}: unknown key{f'; allowed here: {allowed}' if allowed else ''}")
-            elif one["type"] == "missing":
-                problems += [] if where.removeprefix(prefix) in untold else [f"{where}: missing"]
-            else:
-                problems.append(f"{where}: {one['msg']} (got {one['input']!r})"[:400])
+        problems += misfits(section, model, error, unsaid=unsaid)
         return None
-
-
-def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
-    """The keys that are allowed beside the last part of `location`; empty where the path leaves the models."""
-    current: Any = model
-    for part in location[:-1]:
-        field = getattr(current, "model_fields", {}).get(part)
-        options = getattr(field.annotation, "__args__", None) or [field.annotation] if field else []
-        current = next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
-    return ", ".join(getattr(current, "model_fields", {}))

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from recspark.columns import FIT, SERVE, TEST, TUNE
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, GateError
 from recspark.handover.files import read_whole, write_whole
 from recspark.runtime import config as configuration
 from recspark.runtime.config import Config
@@ -157,7 +157,7 @@ def run_river(
         inputs = Inputs(
             house.store, house.ledger, house.jobs, intake, repeats=settings.repeats, published_rows=settings.limits.published_rows
         )
-        with _Forecast(console) if dry_run else RiverProgress(total=len(house.jobs), console=console) as progress:
+        with _Forecast(console) if dry_run else RiverProgress(console) as progress:
             runner = TorchRunner(house.spark, settings.torch, progress)
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=runner.run)
             _take_deliveries(river, intake, progress.note, dry=dry_run)
@@ -167,11 +167,26 @@ def run_river(
             inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now)
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
-            outcome = river.run(_targets(table, house, inputs), dry=dry_run)
+            refused = ""
+            try:
+                river.run(_targets(table, house, inputs), dry=dry_run)
+            except GateError as error:
+                if table is not None:
+                    raise
+                refused = str(error)
+            outcome = river.outcome
         if dry_run:
             console.print(f"{len(outcome.ran)} jobs would run, {len(outcome.skipped)} are up to date; nothing was written")
             return {"would_run": list(outcome.ran), "up_to_date": outcome.skipped}
-        return _conclude(house, inputs, outcome, seconds=monotonic() - started, report=report, console=console, whole=table is None)
+        seconds = monotonic() - started
+        if table is not None:
+            ran = ", ".join(f"{name} ({took:.0f} s)" for name, took in outcome.ran.items())
+            console.print(f"ran: {ran or 'nothing, all was up to date'}")
+            return {"ran": outcome.ran, "up_to_date": outcome.skipped, "run_id": house.ledger.run_id, "seconds": seconds}
+        summary = _conclude(house, inputs, outcome, refused, seconds=seconds, report=report, console=console)
+        if refused:
+            raise GateError(f"{refused}; the report shows what was measured: {summary['report']}")
+        return summary
 
 
 def _in_utc(at: datetime) -> datetime:
@@ -183,12 +198,12 @@ class _Forecast(RiverProgress):
     """A dry run's lines: what would run, and nothing that looks done."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(total=0, console=console)
+        super().__init__(console)
 
     def start(self, job: str, horizons: Sequence[str] = ()) -> None:
         self.note(f"would run {job}" + (f" at {', '.join(horizons)}" if any(horizons) else ""))
 
-    def done(self, job: str, rows: int | None, seconds: float) -> None:
+    def done(self, job: str, wrote: str, seconds: float) -> None:
         pass
 
     def skip(self, job: str) -> None:
@@ -233,19 +248,19 @@ def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str,
 
 
 def _conclude(
-    house: House, inputs: Inputs, outcome: Outcome, *, seconds: float, report: Path | None, console: Console, whole: bool
+    house: House, inputs: Inputs, outcome: Outcome, refused: str, *, seconds: float, report: Path | None, console: Console
 ) -> dict[str, Any]:
-    """Print what a person wants to see, write the report, and return the same as data. An idle run shows the last summary."""
-    if not whole:
-        ran = ", ".join(f"{name} ({took:.0f} s)" for name, took in outcome.ran.items())
-        console.print(f"ran: {ran or 'nothing, all was up to date'}")
-        return {"ran": outcome.ran, "up_to_date": outcome.skipped, "run_id": house.ledger.run_id, "seconds": seconds}
+    """Print what a person wants to see, write the report, and return the same as data. An idle run shows the last summary.
+
+    `refused`: why a gate did not let the lists go live, or empty.
+    """
     kept = f"{house.store.warehouse}/summary.json"
     summary = _kept_summary(kept, house.ledger.sequence)
     if summary is None:
-        runs = [vars(entry) for entry in house.ledger.entries.values()]
+        runs = [vars(entry) for entry in house.ledger.entries.values() if entry.run_id == house.ledger.run_id]
         parts = {part: horizon.name for part, horizon in inputs.parts.items()}
         summary = build_summary(reader_of(house, inputs), parts, runs, seconds, house.store.warehouse)
+        summary["refused"] = refused
         summary["sequence"] = house.ledger.sequence
         write_whole(kept, json.dumps(summary).encode())
     summary |= {"run_id": house.ledger.run_id, "seconds": seconds, "ran": outcome.ran, "up_to_date": outcome.skipped}

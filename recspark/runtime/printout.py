@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recspark.columns import TUNE
+
 # Best is the largest value, but for these.
 LOWER_IS_BETTER = frozenset({"mae", "rmse"})
 # Neither more nor less of these is better by itself.
@@ -85,8 +87,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     _print_metrics(summary, console)
     _print_decision(summary, console)
     _print_users(summary, console)
-    # Horizons that were computed together share one time.
-    seconds = {run["job"]: run["seconds"] for run in summary["runs"] if run["seconds"]}
+    seconds = summary["ran"]
     slowest = sorted(seconds, key=lambda job: -seconds[job])[:N_JOBS]
     if slowest:
         spent = ", ".join(f"{job} {seconds[job]:.1f} s" for job in slowest)
@@ -111,7 +112,9 @@ def _print_metrics(summary: Mapping[str, Any], console: Console) -> None:
     metrics, models = metric_table(rows, k)
     if not models:
         return
-    table = Table(title=f"Quality at {summary['metrics']['part']}, {n_measured(models):,} requests, 95 % intervals", title_justify="left")
+    part = summary["metrics"]["part"]
+    chosen = " (the champion was chosen here)" if part == TUNE else ""
+    table = Table(title=f"Quality at {part}{chosen}, {n_measured(models):,} requests, 95 % intervals", title_justify="left")
     table.add_column("metric")
     for model in models:
         table.add_column(escape(model), justify="right")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -13,13 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 class RiverProgress:
     """Shows the jobs of a run as they start and end.
 
-    `total` is how many jobs the run has; `console` defaults to standard error, so that standard output stays the run's result.
+    `console` defaults to standard error, so that standard output stays the run's result. Jobs may end in several threads.
     """
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._total = total
-        self._ended = 0
+        self._expected: set[str] = set()
+        self._ended: set[str] = set()
+        self._lock = threading.Lock()
         self._bar: Progress | None = None
         if self.console.is_terminal:
             columns = (
@@ -30,7 +32,7 @@ class RiverProgress:
                 TimeElapsedColumn(),
             )
             self._bar = Progress(*columns, console=self.console, transient=True)
-            self._task = self._bar.add_task("starting", total=total)
+            self._task = self._bar.add_task("starting", total=None)
 
     def __enter__(self) -> RiverProgress:
         if self._bar:
@@ -41,15 +43,20 @@ class RiverProgress:
         if self._bar:
             self._bar.stop()
 
+    def expect(self, jobs: Iterable[str]) -> None:
+        """These jobs will run, or be found up to date, beside those that were expected before."""
+        self._expected.update(jobs)
+        if self._bar:
+            self._bar.update(self._task, total=len(self._expected))
+
     def start(self, job: str, horizons: Sequence[str] = ()) -> None:
         """`job` begins, for these horizons (or deliveries)."""
         at = f" at {', '.join(horizons)}" if horizons else ""
         if self._bar:
             self._bar.update(self._task, description=escape(f"{job}{at}"))
 
-    def done(self, job: str, rows: int | None, seconds: float) -> None:
-        """`job` has written `rows` (None: not counted)."""
-        wrote = "" if rows is None else f"{rows:,} rows"
+    def done(self, job: str, wrote: str, seconds: float) -> None:
+        """`job` has written something: how many rows, in words, or nothing where they were not counted."""
         self._end("[green]done[/]", job, f"{wrote:>18}  {seconds:7.1f} s")
 
     def skip(self, job: str) -> None:
@@ -61,8 +68,10 @@ class RiverProgress:
         self.console.print(f"      {escape(text)}", highlight=False)
 
     def _end(self, mark: str, job: str, said: str) -> None:
-        self._ended += 1
-        place = f"{self._ended:>{len(str(self._total))}}/{self._total}"
-        self.console.print(f"{mark}  {place}  {escape(job):<28}{said}", highlight=False)
-        if self._bar:
-            self._bar.update(self._task, completed=self._ended, description="")
+        with self._lock:
+            self._ended.add(job)
+            total = len(self._expected)
+            place = f"{len(self._ended):>{len(str(total))}}/{total}"
+            self.console.print(f"{mark}  {place}  {escape(job):<28}{said}", highlight=False)
+            if self._bar:
+                self._bar.update(self._task, completed=len(self._ended), description="")

@@ -96,20 +96,28 @@ def export_table(
         flat = build_export(live) if table == RECOMMENDATIONS.name else live.select(*SIMILAR_ITEMS.key, F.explode("items").alias("one"))
         if table == SIMILAR_ITEMS.name:
             flat = flat.select("item_id", "one.rank", F.col("one.item_id").alias("similar_item_id"), "one.score", "one.support")
-        writer = flat.write.mode("overwrite" if overwrite else "error")
-        try:
-            if kind == "csv":
-                writer.option("header", "true").option("escape", '"').csv(place)
-            else:
-                writer.parquet(place)
-        except AnalysisException as error:
-            if "PATH_ALREADY_EXISTS" not in str(error):
-                raise
-            raise ConfigError(
-                f"export to {target}: something is there already; name another place, or replace it with --overwrite"
-            ) from error
+        write_flat(flat, place, kind, overwrite=overwrite)
         n_rows = live.select(F.sum(F.size("items"))).collect()[0][0] or 0
     console.print(f"{table}: {n_rows:,} rows as {kind} in the folder {target}")
+
+
+def write_flat(frame: DataFrame, place: str, kind: str, *, overwrite: bool) -> None:
+    """Write a flat frame into the folder or URL `place`; texts stand as they are, blanks around them too.
+
+    Raises:
+        ConfigError: something is there, and is not to be overwritten.
+    """
+    writer = frame.write.mode("overwrite" if overwrite else "error")
+    try:
+        if kind == "csv":
+            blanks = {"ignoreLeadingWhiteSpace": False, "ignoreTrailingWhiteSpace": False}
+            writer.options(header=True, escape='"', **blanks).csv(place)
+        else:
+            writer.parquet(place)
+    except AnalysisException as error:
+        if "PATH_ALREADY_EXISTS" not in str(error):
+            raise
+        raise ConfigError(f"export to {place}: something is there already; name another place, or replace it with --overwrite") from error
 
 
 def rollback_recommendations(*, config_file: str | Path | None, env: str, assignments: Sequence[str], console: Console) -> None:
@@ -141,4 +149,6 @@ def rollback_recommendations(*, config_file: str | Path | None, env: str, assign
             note={"restored": earlier[-1]},
         )
         house.ledger.commit([entry])
-    console.print(f"recommendations are again what version {earlier[-1]} was; the next `recspark run` publishes anew")
+    console.print(
+        f"recommendations are again what version {earlier[-1]} was; the next `recspark run` publishes anew, and until then report.html tells of the run before"
+    )

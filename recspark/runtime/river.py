@@ -41,8 +41,9 @@ CATALOGUES = ("clean_items", "clean_users")
 class Progress(Protocol):
     """What the river tells a person while it runs."""
 
+    def expect(self, jobs: Iterable[str]) -> None: ...
     def start(self, job: str, slices: list[str]) -> None: ...
-    def done(self, job: str, rows: int | None, seconds: float) -> None: ...
+    def done(self, job: str, wrote: str, seconds: float) -> None: ...
     def skip(self, job: str) -> None: ...
     def note(self, text: str) -> None: ...
 
@@ -152,6 +153,7 @@ class River:
     def _run_planned(self, planned: Mapping[str, list[Scope]], dry: bool) -> Outcome:
         waiting = {name: needed & set(planned) for name, needed in needed_jobs(self.jobs).items() if name in planned}
         running: dict[Future[None], str] = {}
+        self._progress.expect(planned)
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
             while waiting or running:
                 for name in [name for name, needed in waiting.items() if not needed][: self.config.settings.parallel_jobs - len(running)]:
@@ -180,9 +182,10 @@ class River:
         self._progress.start(name, [scope.slice for scope in stale])
         started = time.monotonic()
         n_rows = None if dry else self._run(job, stale)
+        wrote = "" if n_rows is None else f"{n_rows:,} rows{' changed' if job.writes.merge else ''}"
         seconds = time.monotonic() - started
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
-        self._progress.done(name, n_rows, seconds)
+        self._progress.done(name, wrote, seconds)
         if name in CATALOGUES and not dry:
             assert job.source is not None
             if line := account_of_catalogue(self.inputs.intake, job.source, stale[0].delivery, getattr(self.config.settings, job.source)):

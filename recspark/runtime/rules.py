@@ -18,6 +18,13 @@ ACCURACY: Final = ("precision", "recall", "f1", "hit_rate", "map", "mrr", "ndcg"
 FILL_IN: Final = "???"
 CATEGORIES: Final = "categories"
 
+# What an empty list of event types would mean.
+_NO_TYPES: Final = {
+    "labels": "leaves nothing to predict",
+    "seen": "hides nothing, for which seen.policy: allowed is the word",
+    "histories": "leaves the ranker nobody's past",
+}
+
 Sections = Mapping[str, BaseModel]
 
 
@@ -75,7 +82,10 @@ def _sources(settings: Settings, sections: Sections, jobs: Mapping[str, Job]) ->
 def _types(settings: Settings, sections: Sections) -> Iterator[str]:
     types = settings.events.types
     for job in ("labels", "seen", "histories"):
-        yield from _strange(f"{job}.types", _knob(sections, job, "types"), types, "events.types")
+        chosen = _knob(sections, job, "types")
+        yield from _strange(f"{job}.types", chosen, types, "events.types")
+        if chosen == []:
+            yield f"{job}.types: [] {_NO_TYPES[job]}; name some of events.types ({', '.join(types)}), or leave it out for all of them"
     told = {f"{job}.weights": _knob(sections, job, "weights") for job in sections}
     own = {where: weights for where, weights in told.items() if weights is not None and weights != types}
     for where, weights in {"events.types": types, **own}.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import gzip
 import io
 import json
 import os
@@ -12,13 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recspark.errors import SourceError
 from recspark.interactions.mapping import Format, format_of
 
-N_ROWS = 1000
-N_BYTES = 1 << 20
+N_ROWS = 1000  # of a file
+N_BYTES = 1 << 20  # of a text file
+N_FILES = 8  # of a folder
+MAX_TYPES = 20
+CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r"))
 SEPARATORS = ("::", "\t", ",", ";", "|")
 
 # What columns are usually called; compared without case, blanks and underscores.
@@ -34,6 +38,12 @@ NAMES = {
     "categories": "genres genre categories category tags",
     "available": "available instock active isactive onsale",
 }
+# What people do, as event types name it; each also with -s, -ed and -ing.
+ACTIONS = re.compile(
+    "(pv|pageview|view|click|tap|brows|visit|search|impression|play|listen|stream|watch|read|skip|fav|favorit|favourit|lik|dislik|wish|"
+    "wishlist|sav|bookmark|collect|add|remov|cart|addtocart|basket|buy|bought|purchas|order|checkout|transaction|pay|paid|rat|review|"
+    "comment|shar|follow|subscrib|download|borrow)(e|es|s|ed|d|ing)?"
+)
 TIME_UNITS = (("seconds", 3e8, 4e9), ("milliseconds", 3e11, 4e12), ("microseconds", 3e14, 4e15))
 TIME_TEXTS = (
     (r"\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d.*)?", "iso"),
@@ -48,9 +58,9 @@ TIME_TEXTS = (
 
 @dataclass
 class Sample:
-    """The first rows of a file, each column as texts, and how the file was read."""
+    """The first rows of a source (a file, a folder, or files alike), each column as texts, and how it was read."""
 
-    path: str
+    paths: list[str]
     format: Format
     columns: dict[str, list[str]]
     options: dict[str, Any] = field(default_factory=dict)
@@ -58,27 +68,52 @@ class Sample:
     guesses: dict[str, str] = field(default_factory=dict)  # our column -> theirs
 
 
-def _first_file(path: str) -> tuple[str, Format]:
-    """A file to look into, and the format of the whole."""
+def _files_of(path: str) -> tuple[list[str], Format]:
+    """Files to look into, spread over a folder's from the first to the last, and the format of the whole."""
     if not os.path.exists(path):
         raise SourceError(f"{path} does not exist; give the files or folders that hold your events, items and users")
     if os.path.isfile(path):
-        return path, format_of(path) or ("parquet" if _head(path)[:4] == b"PAR1" else "csv")
+        return [path], format_of(path) or ("parquet" if _head(path)[:4] == b"PAR1" else "csv")
     inside = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.startswith(("_", ".")))
     files = [file for file in inside if "_delta_log" not in file and format_of(file)]
     if not files:
         raise SourceError(f"the folder {path} holds no csv, json or parquet file")
-    return files[0], "delta" if os.path.isdir(os.path.join(path, "_delta_log")) else format_of(files[0]) or "csv"
+    kind = format_of(files[0]) or "csv"
+    files = [file for file in files if format_of(file) == kind]
+    steps = max(min(len(files), N_FILES) - 1, 1)
+    spread = sorted({i * (len(files) - 1) // steps for i in range(steps + 1)})
+    return [files[i] for i in spread], "delta" if os.path.isdir(os.path.join(path, "_delta_log")) else kind
 
 
 def _head(path: str) -> bytes:
-    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-        return file.read(N_BYTES)
+    """The first bytes, decompressed as the extension says."""
+    try:
+        with pa.input_stream(path) as stream:
+            return bytes(stream.read(N_BYTES))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error}; mend it, or give another file") from error
 
 
-def _lines(path: str) -> list[str]:
-    lines = _head(path).decode("utf-8-sig", errors="replace").splitlines()
-    return [line for line in lines if line.strip()][: N_ROWS + 1]
+def _is_utf8(head: bytes) -> bool:
+    """A character that the end cuts does not matter."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _lines(path: str, n_rows: int) -> list[str]:
+    head = _head(path)
+    n_controls = sum(map(head.count, CONTROLS))
+    # Latin-1 and its like are no UTF-8 either, but hold no control characters; UTF-8 may hold some, as separators.
+    if n_controls > len(head) / 100 and (b"\0" in head or not _is_utf8(head)):
+        raise SourceError(
+            f"{path} holds no text: {n_controls} of its first {len(head)} bytes are control characters; "
+            "recspark reads csv and JSON lines (as UTF-8, also compressed), parquet and Delta tables"
+        )
+    lines = head.decode("utf-8-sig", errors="replace").splitlines()
+    return [line for line in lines if line.strip()][: n_rows + 1]
 
 
 def _separator(lines: Sequence[str]) -> str:
@@ -109,19 +144,23 @@ def _is_header(first: Sequence[str], second: Sequence[str]) -> bool:
     return any(plain(cell) in known | {"id"} for cell in first) or any(is_number(cell) for cell in second)
 
 
-def _read_csv(path: str) -> tuple[dict[str, list[str]], dict[str, Any], bool]:
-    lines = _lines(path)
-    if not lines:
-        raise SourceError(f"{path} is empty; give a file with some rows")
-    separator = _separator(lines)
-    rows = (
+def _read_csv(files: Sequence[str], n_rows: int) -> tuple[dict[str, list[str]], dict[str, Any], bool]:
+    """Columns, options and whether there is a header, as the first file has them; files with another header are left out."""
+    texts = [lines for lines in (_lines(file, n_rows) for file in files) if lines]
+    if not texts:
+        raise SourceError(f"{files[0]} is empty; give a file with some rows")
+    separator = _separator(texts[0])
+    tables = [
         [line.split(separator) for line in lines]
         if len(separator) > 1
         else list(csv.reader(io.StringIO("\n".join(lines)), delimiter=separator))
-    )
-    has_names = _is_header(rows[0], rows[1] if len(rows) > 1 else [])
-    names = [name or f"_c{i}" for i, name in enumerate(rows[0])] if has_names else [f"_c{i}" for i in range(len(rows[0]))]
-    body = [row for row in rows[1 if has_names else 0 :] if len(row) == len(names)]
+        for lines in texts
+    ]
+    first = tables[0]
+    has_names = _is_header(first[0], first[1] if len(first) > 1 else [])
+    names = [name or f"_c{i}" for i, name in enumerate(first[0])] if has_names else [f"_c{i}" for i in range(len(first[0]))]
+    rows = [row for table in tables if not has_names or table[0] == first[0] for row in table[1 if has_names else 0 :]]
+    body = [row for row in rows if len(row) == len(names)]
     options: dict[str, Any] = {} if separator == "," else {"sep": separator}
     return {name: [row[i] for row in body] for i, name in enumerate(names)}, options | ({} if has_names else {"header": False}), has_names
 
@@ -131,36 +170,45 @@ def _as_columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
     return {name: ["" if row.get(name) is None else str(row[name]) for row in rows] for name in names}
 
 
-def _read_json(path: str) -> dict[str, list[str]]:
+def _read_json(files: Sequence[str], n_rows: int) -> dict[str, list[str]]:
     rows = []
-    for line in _lines(path):
-        try:
-            document = json.loads(line)
-        except ValueError:
-            continue
-        rows += [document] if isinstance(document, dict) else []
+    for file in files:
+        for line in _lines(file, n_rows):
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            rows += [document] if isinstance(document, dict) else []
     if not rows:
-        raise SourceError(f"{path} holds no JSON document a line; recspark reads one document a line")
+        raise SourceError(f"{files[0]} holds no JSON document a line; recspark reads one document a line")
     return _as_columns(rows)
 
 
-def read_sample(path: str) -> Sample:
-    """Some first rows of `path` (a file or folder), with its format, separator and header as they look.
+def _read_parquet(files: Sequence[str], n_rows: int) -> dict[str, list[str]]:
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            # Buffered: otherwise whole row groups are read for their first rows.
+            batch = next(pq.ParquetFile(file, buffer_size=1 << 16).iter_batches(batch_size=n_rows), None)
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{file} is no readable parquet file: {error}") from error
+        rows += batch.to_pylist() if batch else []
+    return _as_columns(rows)
+
+
+def read_sample(path: str, n_rows: int = N_ROWS) -> Sample:
+    """Some first rows of `path`, with its format, separator and header as they look.
+
+    A file's first `n_rows` (of text within its first N_BYTES), or as many of each of up to N_FILES files of a folder.
 
     Raises:
         SourceError: it is not there, is empty, or holds nothing that recspark reads.
     """
-    file, kind = _first_file(path)
+    files, kind = _files_of(path)
     if kind == "csv":
-        columns, options, has_names = _read_csv(file)
-        return Sample(path, kind, columns, options, has_names)
-    if kind == "json":
-        return Sample(path, kind, _read_json(file))
-    try:
-        batch = next(pq.ParquetFile(file).iter_batches(batch_size=N_ROWS), None)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{file} is no readable parquet file: {error}") from error
-    return Sample(path, kind, _as_columns(batch.to_pylist() if batch else []))
+        columns, options, has_names = _read_csv(files, n_rows)
+        return Sample([path], kind, columns, options, has_names)
+    return Sample([path], kind, _read_json(files, n_rows) if kind == "json" else _read_parquet(files, n_rows))
 
 
 def time_format_of(values: Sequence[str]) -> str | None:
@@ -171,8 +219,16 @@ def time_format_of(values: Sequence[str]) -> str | None:
     return next((name for pattern, name in TIME_TEXTS if texts and all(re.fullmatch(pattern, text) for text in texts)), None)
 
 
+def are_actions(values: Sequence[str]) -> bool:
+    """Are these the names of a few things that people do: short texts, most with a word such as view, cart or purchase?"""
+    texts = {text.strip() for text in values if text.strip()}
+    words = [[word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)] for text in texts]
+    n_actions = sum(len(name) <= 4 and any(ACTIONS.fullmatch(word) for word in name) for name in words)
+    return len(texts) <= MAX_TYPES and n_actions > len(texts) / 2
+
+
 def guess_columns(sample: Sample) -> dict[str, str]:
-    """Our columns -> theirs: by name; the time, and columns without names, by their values."""
+    """Our columns -> theirs: by name; the time, event types, and columns without names, by their values."""
     found: dict[str, str] = {}
     for role, words in NAMES.items():
         match = next(
@@ -184,11 +240,30 @@ def guess_columns(sample: Sample) -> dict[str, str]:
     if "event_at" not in found:
         at = next((name for name in free if time_format_of(sample.columns[name])), None)
         found |= {"event_at": at} if at else {}
+    # Event types by their values, whatever the column's name; where several look so, the one that is also called so.
+    others = {found.get(role) for role in ("user_id", "item_id", "event_at", "value")}
+    likely = sorted(sample.columns.keys() - others, key=lambda name: (name != found.get("event_type"), list(sample.columns).index(name)))
+    actions = next((name for name in likely if are_actions(sample.columns[name])), None)
+    found |= {"event_type": actions} if actions else {}
     if not sample.has_names:
         free = [name for name in sample.columns if name not in found.values()]
         found |= dict(zip(("user_id", "item_id"), free, strict=False))
         for name in free[2:]:
-            role = "value" if all(is_number(text) for text in sample.columns[name]) else "event_type"
-            if role not in found and len(set(sample.columns[name])) <= 20:
+            texts = set(sample.columns[name])
+            is_value = all(is_number(text) for text in texts)
+            role = "value" if is_value else "event_type"
+            if role not in found and (len(texts) <= MAX_TYPES or (is_value and any("." in text for text in texts))):
                 found[role] = name
     return found
+
+
+def guess_texts(sample: Sample) -> dict[str, str]:
+    """The title and the categories of items whose columns have no names: a text that hardly repeats, and lists between bars."""
+    texts = {name: [text for text in column if text.strip()] for name, column in list(sample.columns.items())[1:]}
+    lists = next((name for name, column in texts.items() if any("|" in text for text in column)), None)
+    titles = [
+        name
+        for name, column in texts.items()
+        if name != lists and column and not any(map(is_number, column)) and len(set(column)) >= 0.9 * len(column)
+    ]
+    return ({"title": titles[0]} if titles else {}) | ({"categories": lists} if lists else {})

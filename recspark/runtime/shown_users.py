@@ -65,7 +65,8 @@ def show_users(read: Read, part: str, max_users: int) -> list[dict[str, Any]]:
             {
                 "user_id": user_id,
                 "n_history": one["length"],
-                "history": [name(item_ids[idx]) for idx in one["items"] if idx in item_ids],
+                # Once an item, however often they came back to it.
+                "history": list(dict.fromkeys(name(item_ids[idx]) for idx in one["items"] if idx in item_ids)),
                 "recommendations": [
                     {
                         "rank": item.rank,

@@ -5,31 +5,117 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from recspark.errors import SourceError
-from recspark.runtime.samples import NAMES, Sample, guess_columns, is_number, plain, read_sample, time_format_of
+from recspark.runtime.samples import (
+    MAX_TYPES,
+    N_FILES,
+    N_ROWS,
+    NAMES,
+    Sample,
+    guess_columns,
+    guess_texts,
+    is_number,
+    plain,
+    read_sample,
+    time_format_of,
+)
 
 UNKNOWN = "???"
 ORDER = ("file", "no times were found: the lines are taken to stand in the order of time; if not, write none here and random below")
 WEIGHTS = ((r"buy|purchas|order|transact|pay", 5), (r"cart|basket", 3), (r"fav|like|wish|save|collect", 2))
 
 
-def _sort_out(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Which sample is events, which items, which users."""
+def _grouped(samples: Sequence[Sample]) -> list[Sample]:
+    """One sample for each source: files that look alike are one, with the rows of all."""
+    groups: list[list[Sample]] = []
     for sample in samples:
         sample.guesses = guess_columns(sample)
+        alike = next((group for group in groups if _are_alike(group[0], sample)), None)
+        if alike is None:
+            groups.append([sample])
+        else:
+            alike.append(sample)
+    return [_merged(group) if len(group) > 1 else group[0] for group in groups]
+
+
+def _are_alike(one: Sample, other: Sample) -> bool:
+    """Are they parts of one source: of the same format and columns, and, where that says little, alike in name too?"""
+    if one.format == "delta" or (one.format, one.options) != (other.format, other.options):
+        return False
+    have_one_name = len({re.sub(r"\d+", "0", PurePath(sample.paths[0]).name) for sample in (one, other)}) == 1
+    if not one.has_names:
+        have_times = "event_at" in one.guesses and "event_at" in other.guesses
+        by_name = have_one_name and _has_repeated_users(one) == _has_repeated_users(other)
+        return _kinds(one) == _kinds(other) and (have_times or by_name)
+    are_events = all(sample.guesses.keys() >= {"user_id", "item_id"} for sample in (one, other))
+    if list(one.columns) == list(other.columns) or (one.format != "csv" and set(one.columns) == set(other.columns)):
+        return are_events or have_one_name or _role_by_name(one) == _role_by_name(other)
+    # Documents may lack a field that is rare.
+    ids = [[sample.guesses.get(role) for role in ("user_id", "item_id")] for sample in (one, other)]
+    return one.format == "json" and are_events and have_one_name and ids[0] == ids[1]
+
+
+def _kinds(sample: Sample) -> list[str]:
+    return [time_format_of(column) or ("number" if all(map(is_number, column)) else "text") for column in sample.columns.values()]
+
+
+def _merged(group: Sequence[Sample]) -> Sample:
+    names = dict.fromkeys(name for sample in group for name in sample.columns)
+    columns: dict[str, list[str]] = {name: [] for name in names}
+    for sample in group:
+        n_rows = len(next(iter(sample.columns.values()), []))
+        for name in names:
+            columns[name] += sample.columns.get(name, [""] * n_rows)
+    paths = [path for sample in group for path in sample.paths]
+    whole = Sample(paths, group[0].format, columns, group[0].options, group[0].has_names)
+    whole.guesses = guess_columns(whole)
+    return whole
+
+
+def _sort_out(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Which sample is events, which items, which users."""
     both = [sample for sample in samples if {"user_id", "item_id"} <= set(sample.guesses)]
     named = [sample for sample in both if sample.has_names] or both
-    events = max(named or samples, key=lambda sample: "event_at" in sample.guesses)
+    events = max(named or samples, key=lambda sample: ("event_at" in sample.guesses, _has_repeated_users(sample)))
     parts = {"events": events}
     for sample in samples:
         if sample is events:
             continue
-        ids = {events.guesses.get("user_id"), *(name for name in sample.columns if plain(name) in NAMES["user_id"].split())}
-        is_users = bool(ids & set(sample.columns)) and "title" not in sample.guesses
-        parts.setdefault("users" if is_users and "users" not in parts else "items", sample)
+        parts.setdefault("users" if _is_of_users(sample, events) and "users" not in parts else "items", sample)
     return parts
+
+
+def _has_repeated_users(sample: Sample) -> bool:
+    """As events have them, and a catalogue's first column has not."""
+    users = sample.columns.get(sample.guesses.get("user_id", ""), [])
+    return len(set(users)) < len(users)
+
+
+def _is_of_users(sample: Sample, events: Sample) -> bool:
+    """By the columns' names; without names by the file's, or else by whose ids stand in the first column."""
+    if sample.has_names:
+        ids = {events.guesses.get("user_id"), *(name for name in sample.columns if plain(name) in NAMES["user_id"].split())}
+        return bool(ids & set(sample.columns)) and "title" not in sample.guesses
+    by_name = _role_by_name(sample)
+    if by_name:
+        return by_name == "user_id"
+    ids = set(next(iter(sample.columns.values())))
+
+    def found(role: str) -> float:
+        named = set(events.columns.get(events.guesses.get(role, ""), []))
+        return len(named & ids) / max(len(named), 1)
+
+    return found("user_id") > found("item_id")
+
+
+def _role_by_name(sample: Sample) -> str | None:
+    """Whose catalogue a file's name says it is."""
+    stem = plain(PurePath(sample.paths[0]).stem)
+    words = {role: [word for word in NAMES[role].split() if len(word) > 3] for role in ("user_id", "item_id")}
+    return next((role for role in words if any(word in stem for word in words[role])), None)
 
 
 def _scalar(value: Any) -> str:
@@ -54,10 +140,14 @@ def _line(indent: int, key: str, value: Any, comment: str) -> str:
 
 
 def _place(sample: Sample) -> list[str]:
-    lines = [
-        _line(1, "path", sample.path, "a file, a folder, a glob, or a list of them"),
-        _line(1, "format", sample.format, "csv, json, parquet or delta"),
-    ]
+    if len(sample.paths) == 1:
+        lines = [_line(1, "path", sample.paths[0], "a file, a folder, a glob, or a list of them")]
+    else:
+        lines = [
+            "  path: # these look alike, and are read as one; or give a folder or glob",
+            *(f"    - {_scalar(path)}" for path in sample.paths),
+        ]
+    lines.append(_line(1, "format", sample.format, "csv, json, parquet or delta"))
     if sample.options:
         comments = {"sep": "what stands between fields", "header": "there are no names: columns are _c0, _c1, ..."}
         lines += ["  options: # of Spark's reader", *(_line(2, key, value, comments[key]) for key, value in sample.options.items())]
@@ -85,18 +175,26 @@ def _types(sample: Sample) -> list[str]:
     if not names:
         name = "rating" if "value" in sample.guesses else "view"
         return [
-            _line(1, "event_type", name, "the type of all events"),
+            _line(1, "event_type", name, "the type of all events: no column was found that says what they did"),
             "  types: # every known type and its weight in learning",
             _line(2, name, 1, ""),
         ]
-    weights = {name: next((weight for pattern, weight in WEIGHTS if re.search(pattern, name.lower())), 1) for name in names[:20]}
-    lines = ["  types: # every known type and its weight in learning; others go to quarantine (guessed: what costs more says more)"]
+    weights = {name: next((weight for pattern, weight in WEIGHTS if re.search(pattern, name.lower())), 1) for name in names[:MAX_TYPES]}
+    lines = [
+        "  types: # those seen in the first rows, and their weights in learning (a guess); add rarer ones: unknown types go to quarantine"
+    ]
     return lines + [_line(2, _scalar(name), weight, "") for name, weight in weights.items()]
 
 
 def _events(sample: Sample) -> list[str]:
     wanted = {"user_id": "who", "item_id": "what", "event_type": "what they did", "value": "rating, count or seconds", "event_at": "when"}
-    lines = ["events: # what people did", *_place(sample), *_columns(sample, wanted, ("user_id", "item_id")), *_types(sample)]
+    lines = ["events: # what people did", *_place(sample), *_columns(sample, wanted, ("user_id", "item_id"))]
+    used = {sample.guesses.get(role) for role in wanted}
+    unused = ", ".join(name for name in sample.columns if name not in used)
+    if unused:
+        hint = "" if "event_type" in sample.guesses else " (map one to event_type if it says what they did)"
+        lines.append(f"    # not used: {unused}{hint}")
+    lines += _types(sample)
     if "event_at" in sample.guesses:
         unit = time_format_of(sample.columns[sample.guesses["event_at"]])
         lines += [
@@ -121,7 +219,8 @@ def _others(name: str, sample: Sample, events: Sample) -> list[str]:
     usual = [name for name in sample.columns if plain(name) in (*NAMES[key].split(), "id")]
     same = [name for name in sample.columns if name == events.guesses.get(key) and sample.has_names]
     ours = ("title", "categories", "available") if name == "items" else ()
-    sample.guesses = {role: column for role, column in sample.guesses.items() if role in ours}
+    guesses = sample.guesses if sample.has_names else guess_texts(sample)
+    sample.guesses = {role: column for role, column in guesses.items() if role in ours}
     sample.guesses[key] = (same or usual or list(sample.columns))[0]
     wanted = {key: "the id that events name"}
     wanted |= {"title": "what a person calls it", "categories": "its categories", "available": "may it be recommended"} if ours else {}
@@ -155,7 +254,9 @@ def write_starter(files: Sequence[str]) -> str:
     """
     if not files:
         raise SourceError("no files given; name the file of your events, and those of items and users if you have them")
-    samples = [read_sample(file) for file in files]
+    # Of many files fewer rows each, so that all together stay some thousands.
+    n_rows = min(N_ROWS, max(N_ROWS * N_FILES // len(files), 20))
+    samples = _grouped([read_sample(file, n_rows) for file in files])
     parts = _sort_out(samples)
     lines = [
         "# A first configuration, guessed from the first rows of your files. Read it over; what is marked FILL IN could not be guessed.",
@@ -170,5 +271,5 @@ def write_starter(files: Sequence[str]) -> str:
         if name in parts:
             lines += ["", *_others(name, parts[name], parts["events"])]
     lines += ["", *_split(parts["events"])]
-    lines += [f"# not used: {sample.path}" for sample in samples if sample not in parts.values()]
+    lines += [f"# not used: {', '.join(sample.paths)}" for sample in samples if sample not in parts.values()]
     return "\n".join(line.rstrip().removesuffix(" #") for line in lines) + "\n"

@@ -196,6 +196,18 @@ def _training(read: Read) -> dict[str, Any]:
     return {"curve": card.get("curve", []), **{key: card[key] for key in wanted if key in card}}
 
 
+def _steps(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The run's jobs, each with the slices that it computed together in `seconds`."""
+    steps: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        step = steps.setdefault(
+            run["job"], {"job": run["job"], "slices": [], "n_rows": run["n_rows"], "seconds": 0.0, "status": run["status"]}
+        )
+        step["slices"] += [run["slice"]] if run["slice"] else []
+        step["seconds"] = max(step["seconds"], run["seconds"] or 0.0)
+    return list(steps.values())
+
+
 def build_summary(
     read: Read,
     parts: Mapping[str, str],
@@ -206,8 +218,8 @@ def build_summary(
 ) -> dict[str, Any]:
     """All that a person wants to know at the end of a run; JSON-serialisable, and of a size that does not grow with the data.
 
-    `read(table, part)` gives a table at the horizon of a part (`parts`: part -> horizon), or None; `runs` are rows of the table
-    `runs`. Tables that are missing leave their entry empty.
+    `read(table, part)` gives a table at the horizon of a part (`parts`: part -> horizon), or None; `runs` are this run's rows of
+    the table `runs`. Tables that are missing leave their entry empty.
     """
     serving = [part for part in (SERVE, TEST, TUNE) if part in parts]
     measured = [part for part in (TEST, TUNE) if part in parts]
@@ -230,7 +242,8 @@ def build_summary(
         "warehouse": warehouse,
         "parts": dict(parts),
         "seconds": seconds,
-        "runs": [{key: run.get(key) for key in ("job", "slice", "n_rows", "seconds", "status")} for run in runs],
+        "runs": _steps(runs),
+        "refused": "",
         "counts": {"users": 0 if user_index is None else user_index.count(), "items": n_catalogue, "events": tail["n_events"]},
         "intake": _account(read("intake")),
         "quarantine": _counts(read("quarantine"), "reason"),

@@ -14,7 +14,7 @@ from recspark.tables.contract import conform
 N = 12
 # Even users like even items, odd users odd ones; who is at (user, user) or (user, user + 1) is held out.
 CHECKERBOARD = [(user, item) for user in range(N) for item in range(N) if (user - item) % N not in (0, N - 1)]
-SMALL: dict[str, Any] = {"weights": {"use": 1.0}, "rank": 2, "max_iter": 5, "n_user_blocks": 2, "n_item_blocks": 2}
+SMALL: dict[str, Any] = {"weights": {"use": 1.0}, "rank": 2, "max_iter": 5, "reg": 0.01, "n_user_blocks": 2, "n_item_blocks": 2}
 
 
 def _by_kind(frame: Any) -> tuple[dict[int, Any], dict[int, Any]]:

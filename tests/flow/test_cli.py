@@ -71,14 +71,20 @@ def test_export_writes_a_row_an_item(spark, recspark, copied, tmp_path, kind):
     assert recspark("export", target, "--overwrite", "--config", copied / "config.yaml")[0] == 0
 
 
-def test_a_failed_gate_ends_with_3_and_leaves_what_is_live(spark, recspark, copied):
+def test_a_failed_gate_ends_with_3_and_leaves_what_is_live(spark, recspark, copied, tmp_path):
     before = live(spark, copied)
-    code, out, err = recspark("run", "recommendations", "--config", copied / "config.yaml", "--set", "gates.min_quality=0.99", "--json")
+    report = tmp_path / "refused.html"
+    strict = ["--set", "gates.min_quality=0.99", "--report", report, "--json"]
+    code, out, err = recspark("run", "--config", copied / "config.yaml", *strict)
     assert code == 3
     words = "not published, the live recommendations are unchanged: gate quality"
     assert words in " ".join(err.split())
     said = json.loads(out)
     assert (words in said["error"], said["kind"], said["exit_code"]) == (True, "GateError", 3)
+    assert "gates.min_quality" in said["error"]
+    assert str(report) in said["error"]
+    assert "<h3>Not published</h3>" in report.read_text()
+    assert "User u" in err  # and all else that a run ends with
     assert live(spark, copied) == before
 
 

@@ -11,6 +11,7 @@ import pytest
 from recspark.runtime.cluster import SMALL, bare_python, standalone_cluster, submit
 from recspark.runtime.compare import compare_warehouses
 from recspark.runtime.store import Store
+from tests.conftest import INTERPRETED
 
 Submit = Callable[..., str]
 
@@ -24,7 +25,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory, package: Path, finished)
     with standalone_cluster(folder / "daemons") as master:
 
         def run(script: str, *words: str) -> str:
-            settings = [f"warehouse={folder / 'warehouse'}", *SMALL]
+            settings = [f"warehouse={folder / 'warehouse'}", *SMALL, *(f"spark.{name}={value}" for name, value in INTERPRETED.items())]
             told = ["--config", str(folder / "config.yaml"), "--env", "cluster", *(word for one in settings for word in ("--set", one))]
             return submit(master, package, script, [*words, *told], python=python, log=folder / f"{Path(script).stem}.log")
 
@@ -33,13 +34,11 @@ def submitted(tmp_path_factory: pytest.TempPathFactory, package: Path, finished)
 
 @pytest.mark.slow
 def test_the_river_on_a_cluster_makes_the_tables_of_local_mode(spark, finished, submitted):
+    """First a job by its file, then all the rest."""
     run, warehouse = submitted
+    # Named like the package `requests`, which others import: a script's folder must not stand in for it.
+    first = run("jobs/requests.py")
+    assert "ran: " in first
+    assert " requests (" in first
     assert "jobs ran" in run("recspark/runtime/cli.py", "run")
     assert compare_warehouses(Store(spark, str(finished[0] / "warehouse")), Store(spark, str(warehouse))) == {}
-
-
-@pytest.mark.slow
-def test_a_job_is_submitted_by_its_file(submitted):
-    run, _ = submitted
-    # Named like the package `requests`, which others import: a script's folder must not stand in for it.
-    assert "ran: requests (" in run("jobs/requests.py", "--set", "requests.k=3")

@@ -18,6 +18,7 @@ from recspark.runtime.compare import compare_warehouses
 from recspark.runtime.ledger import Entry, Ledger
 from recspark.runtime.store import Store
 from recspark.tables import RECOMMENDATIONS
+from tests.conftest import INTERPRETED
 from tests.flow.conftest import committed, forget
 
 ROOT = Path(__file__).parents[2]
@@ -32,17 +33,9 @@ FORGOTTEN = {
 
 def start(folder: Path, table: str, log: str = "killed.log") -> subprocess.Popen[bytes]:
     """`recspark run TABLE` as a process group of its own, so that a kill takes Spark's JVM along."""
-    command = [
-        sys.executable,
-        "-m",
-        "recspark.runtime.cli",
-        "run",
-        table,
-        "--config",
-        str(folder / "config.yaml"),
-        "--set",
-        "spark.spark.driver.memory=1g",
-    ]
+    settings = INTERPRETED | {"spark.driver.memory": "1g"}
+    command = [sys.executable, "-m", "recspark.runtime.cli", "run", table, "--config", str(folder / "config.yaml")]
+    command += [word for name, value in settings.items() for word in ("--set", f"spark.{name}={value}")]
     with (folder / log).open("wb") as file:
         return subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -190,7 +190,7 @@ def test_item_embedding_is_own_plus_categories_plus_numbers(items):
 def test_categories_are_summed_without_padding():
     embedding = CategoryEmbedding(5, 2)
     torch.testing.assert_close(embedding(torch.tensor([2, 4, 0])), embedding.table.weight[2] + embedding.table.weight[4])
-    torch.testing.assert_close(embedding(torch.tensor([77])), embedding.table.weight[1])
+    torch.testing.assert_close(embedding(torch.tensor([77])), embedding.table.weight[2])
 
 
 def test_padding_rows_have_no_weight_and_no_candidates(items):

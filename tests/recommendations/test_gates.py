@@ -78,12 +78,12 @@ def test_all_pass(gates):
     }
     assert (
         found["coverage"].message
-        == "4 of 4 requests have k items, or all that are eligible and a stated shortfall: the share is 1.0000, and must be at least 1.0"
+        == "4 of 4 requests have k items, or all that are eligible and a stated shortfall: the share is 1.0000, and must be at least 1.0 (gates.min_coverage)"
     )
     assert found["churn"].message == "no user is in a live version yet"
     assert (
         found["quality"].message
-        == "ranker has ndcg@10 0.3000 on tune; it must have 0.2500: 1.0 of the best single source's, and at least 0.0"
+        == "ranker has ndcg@10 0.3000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)"
     )
 
 
@@ -117,13 +117,13 @@ def test_every_gate_fails_with_its_figure(gates):
     }
     assert {name: row.message for name, row in found.items()} == {
         "coverage": "2 of 6 requests have k items, or all that are eligible and a stated shortfall: the share is 0.3333, "
-        "and must be at least 1.0",
-        "empty": "3 of 6 requests have no item at all: the share is 0.5000, and must be at most 0.1",
-        "duplicates": "1 recommended items stand twice in their list; at most 0 may",
-        "seen_leaks": "3 recommended items had been seen; at most 0 may",
-        "unavailable": "1 recommended items are not available; at most 0 may",
-        "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may",
-        "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's, and at least 0.0",
+        "and must be at least 1.0 (gates.min_coverage)",
+        "empty": "3 of 6 requests have no item at all: the share is 0.5000, and must be at most 0.1 (gates.max_empty)",
+        "duplicates": "1 recommended items stand twice in their list; at most 0 may (gates.max_duplicates)",
+        "seen_leaks": "3 recommended items had been seen; at most 0 may (gates.max_seen_leaks)",
+        "unavailable": "1 recommended items are not available; at most 0 may (gates.max_unavailable)",
+        "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may (gates.max_churn)",
+        "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)",
     }
 
 
@@ -164,4 +164,7 @@ def test_quality_of_any_champion(table):
     by_ratio, by_floor = (champions.select(quality_gate(1.0, floor).alias("one")).select("one.*").collect() for floor in (0.0, 0.26))
     assert [(row.value, row.limit, row.passed) for row in by_ratio] == [(0.25, 0.25, True), (None, 0, True), (0.3, 0, True)]
     assert [(row.value, row.limit, row.passed) for row in by_floor] == [(0.25, 0.26, False), (None, 0.26, False), (0.3, 0.26, True)]
-    assert by_floor[1].message == "popular has no figure on tune; it must have 1.0 of the best single source's, and at least 0.26"
+    assert (
+        by_floor[1].message
+        == "popular has no figure on tune; it must have 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.26 (gates.min_quality)"
+    )

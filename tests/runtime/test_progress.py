@@ -11,22 +11,24 @@ from recspark.runtime.progress import RiverProgress
 
 def say(terminal: bool) -> str:
     said = io.StringIO()
-    with RiverProgress(12, Console(file=said, width=100, force_terminal=terminal)) as progress:
+    with RiverProgress(Console(file=said, width=100, force_terminal=terminal)) as progress:
+        progress.expect(["clean_events", "intake"])
         progress.skip("clean_events")
+        progress.expect(["clean_events", "histories", "champion"])
         progress.start("histories", ["fit", "serve"])
         progress.note("epoch 1 [loss 0.5]")
-        progress.done("histories", 1342, 2.25)
-        progress.done("champion", None, 0.5)
+        progress.done("histories", "1,342 rows", 2.25)
+        progress.done("champion", "", 0.5)
     return said.getvalue()
 
 
 def test_a_log_gets_plain_lines() -> None:
     lines = [line.rstrip() for line in say(terminal=False).splitlines()]
     assert lines == [
-        "kept   1/12  clean_events                        up to date",
+        "kept  1/2  clean_events                        up to date",
         "      epoch 1 [loss 0.5]",
-        "done   2/12  histories                           1,342 rows      2.2 s",
-        "done   3/12  champion                                            0.5 s",
+        "done  2/4  histories                           1,342 rows      2.2 s",
+        "done  3/4  champion                                            0.5 s",
     ]
 
 

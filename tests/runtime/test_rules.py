@@ -71,6 +71,19 @@ def test_the_shop_fits(jobs: dict[str, Job]):
         (["labels.types=[purchase]"], "labels.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["seen.types=[purchase]"], "seen.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["histories.types=[view, like]"], "histories.types: 'like' is not among events.types (view, cart, buy)"),
+        (
+            ["labels.types=[]"],
+            "labels.types: [] leaves nothing to predict; name some of events.types (view, cart, buy), or leave it out for all of them",
+        ),
+        (
+            ["seen.types=[]"],
+            "seen.types: [] hides nothing, for which seen.policy: allowed is the word; name some of events.types (view, cart, buy), or "
+            "leave it out for all of them",
+        ),
+        (
+            ["histories.types=[]"],
+            "histories.types: [] leaves the ranker nobody's past; name some of events.types (view, cart, buy), or leave it out for all of them",
+        ),
         (["events.types.view=-1"], "events.types.view: -1 is below 0; a weight is at least 0, and 0 leaves the type out"),
         (["popularity.weights={like: 1}"], "popularity.weights: 'like' is not among events.types (view, cart, buy)"),
         (
@@ -195,4 +208,4 @@ def test_a_job_that_is_off_breaks_no_rule(jobs: dict[str, Job]):
 def test_a_count_below_its_least_is_refused(jobs: dict[str, Job], setting: str):
     place = setting.split("=", maxsplit=1)[0]
     found = problems(jobs, setting)
-    assert [line for line in found if line.startswith(f"{place}") and "Input should be greater than" in line] == found[:1]
+    assert [line for line in found if line.startswith(f"{place}") and ": must be " in line] == found[:1]

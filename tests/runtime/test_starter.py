@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import random
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -15,7 +17,7 @@ from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
 from recspark.runtime.config import check, load_layers
 from recspark.runtime.job import find_jobs
-from recspark.runtime.samples import read_sample, time_format_of
+from recspark.runtime.samples import read_sample
 from recspark.runtime.starter import write_starter
 
 
@@ -73,6 +75,114 @@ def test_files_without_a_header(tmp_path, separator, name):
     assert data["events"]["columns"] == {"user_id": "_c0", "item_id": "_c1", "value": "_c2", "event_at": "_c3"}
 
 
+def test_catalogues_without_a_header_are_told_apart(tmp_path):
+    """By their names, and where those say nothing by whose ids they hold: here all of the items', and one of the two users'."""
+    (tmp_path / "ratings.csv").write_text("0,1,-7.82\n0,2,8.79\n0,3,-9.66\n3,1,0.5\n")
+    (tmp_path / "texts.tsv").write_text("1\tA man walks\tbar|drink\n2\tA horse walks\tbar\n3\tKnock\tdoor\n")
+    (tmp_path / "users.dat").write_text("0::F::25\n3::M::31\n")
+    data, _ = written(tmp_path / "users.dat", tmp_path / "texts.tsv", tmp_path / "ratings.csv")
+    assert data["events"]["columns"] == {"user_id": "_c0", "item_id": "_c1", "value": "_c2"}
+    assert data["items"]["path"].endswith("texts.tsv")
+    assert data["items"]["columns"] == {"item_id": "_c0", "title": "_c1", "categories": "_c2"}
+    assert (data["users"]["columns"], data["users"]["attributes"]) == ({"user_id": "_c0"}, ["_c1", "_c2"])
+
+
+def test_event_files_alike_become_one_source_with_the_types_of_all(tmp_path):
+    """The last file also has a field that the others lack; the first two types and the third stand in different files."""
+    for day, (action, more) in enumerate((("view", ""), ("cart", ""), ("buy", ', "coupon": "X"'))):
+        lines = [f'{{"user": "u{i}", "item": "i{i}", "event": "{action}", "ts": {1750000000 + day}{more}}}' for i in range(3)]
+        (tmp_path / f"day{day}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "products.csv").write_text("item,name\ni1,Tea\n")
+    days = [str(tmp_path / f"day{day}.jsonl") for day in range(3)]
+    data, text = written(*days, tmp_path / "products.csv")
+    assert (data["events"]["path"], data["events"]["types"]) == (days, {"view": 1, "cart": 3, "buy": 5})
+    assert (data["items"]["path"], "users" in data) == (str(tmp_path / "products.csv"), False)
+    assert "# not used: coupon\n" in text
+    assert "# not used: /" not in text
+
+
+def test_catalogues_with_the_same_columns_stay_apart(tmp_path):
+    """Both hold id and name: only what the files are called tells them apart; two parts of one are one."""
+    (tmp_path / "e.csv").write_text("user_id,item_id\n1,2\n1,3\n")
+    for name in ("users", "products_a", "products_b"):
+        (tmp_path / f"{name}.csv").write_text("id,name\n1,Ann\n")
+    data, text = written(*(tmp_path / f"{name}.csv" for name in ("e", "products_a", "users", "products_b")))
+    assert data["items"]["path"] == [str(tmp_path / "products_a.csv"), str(tmp_path / "products_b.csv")]
+    assert data["events"]["path"] == str(tmp_path / "e.csv")
+    assert text.splitlines()[-1] == f"# not used: {tmp_path / 'users.csv'}"
+
+
+@pytest.mark.parametrize(
+    ("files", "n_paths"),
+    [
+        # With times, and the same kind of fields: one source, whatever they are called.
+        ({"old.dat": "1::5::4::881250949\n1::6::3::881250950\n", "new.dat": "2::5::4.5::891250949\n"}, 2),
+        # The third field is a number here, and a text there.
+        ({"ratings.dat": "1::5::4::881250949\n1::6::3::881250950\n", "tags.dat": "2::5::funny::891250949\n"}, 1),
+        # Without times only where the names are alike but for digits, and users repeat in both or in none.
+        ({"part-0.csv": "1,5,3\n1,6,4\n", "part-1.csv": "2,7,1\n2,8,1\n"}, 2),
+        ({"part-0.csv": "1,5,3\n1,6,4\n", "part-1.csv": "5,7,1\n6,8,1\n"}, 1),
+        ({"a.csv": "1,5,3\n1,6,4\n", "b.csv": "2,7,1\n2,8,1\n"}, 1),
+    ],
+)
+def test_files_without_a_header_are_one_source_only_where_they_clearly_agree(tmp_path, files, n_paths):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    data, _ = written(*(tmp_path / name for name in files))
+    paths = data["events"]["path"]
+    assert (1 if isinstance(paths, str) else len(paths)) == n_paths
+
+
+def test_delta_tables_are_never_one_source(tmp_path):
+    for name in ("t1", "t2"):
+        (tmp_path / name / "_delta_log").mkdir(parents=True)
+        pq.write_table(pa.table({"user_id": [1], "item_id": [2]}), tmp_path / name / "part-0.parquet")
+    data, _ = written(tmp_path / "t1", tmp_path / "t2")
+    assert data["events"]["path"] == str(tmp_path / "t1")
+
+
+def test_event_types_are_known_by_their_values(tmp_path):
+    rows = [f"u{i},i{i},{what},web,{1750000000 + i}" for i, what in enumerate(("view", "fav", "cart", "buy"))]
+    (tmp_path / "e.csv").write_text("\n".join(["user,item,what,channel,time", *rows]))
+    data, text = written(tmp_path / "e.csv")
+    assert data["events"]["columns"] == {"user_id": "user", "item_id": "item", "event_type": "what", "event_at": "time"}
+    assert data["events"]["types"] == {"view": 1, "fav": 2, "cart": 3, "buy": 5}
+    assert "# not used: channel\n" in text
+
+
+def test_columns_of_events_that_are_left_over_are_named(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,colour,channel\n1,2,red,web\n1,3,blue,app\n")
+    data, text = written(tmp_path / "e.csv")
+    assert data["events"]["event_type"] == "view"
+    assert "# not used: colour, channel (map one to event_type if it says what they did)" in text
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_folder_is_sampled_from_its_first_file_to_its_last(tmp_path, form):
+    """20 days; day i has the one type t<i>. Eight are looked into: 19 * i // 7 for i in 0..7."""
+    for day in range(20):
+        folder = tmp_path / f"day=2025-01-{day + 1:02}"
+        folder.mkdir()
+        table = pa.table({"user": ["u", "v"], "item": ["i", "j"], "event": [f"t{day}"] * 2})
+        if form == "parquet":
+            pq.write_table(table, folder / "part.parquet")
+        elif form == "json":
+            (folder / "part.json").write_text("\n".join(map(json.dumps, table.to_pylist())))
+        else:
+            (folder / "part.csv").write_text(f"user,item,event\nu,i,t{day}\nv,j,t{day}\n")
+    data, _ = written(tmp_path)
+    assert (data["events"]["format"], data["events"]["path"]) == (form, str(tmp_path))
+    assert data["events"]["types"] == dict.fromkeys(("t0", "t2", "t5", "t8", "t10", "t13", "t16", "t19"), 1)
+
+
+def test_many_files_give_fewer_rows_each(tmp_path):
+    """80 files of 200 rows: 1000 * 8 // 80 rows of each."""
+    for i in range(80):
+        (tmp_path / f"{i:02}.csv").write_text("user,item,value\n" + f"1,2,{i + 1}\n" * 100 + "1,2,999\n" * 100)
+    _, text = written(*sorted(tmp_path.iterdir()))
+    assert "# value_bounds: {min: 1, max: 80}" in text
+
+
 def test_pairs_with_a_blank_between_and_nothing_else(tmp_path):
     """`user item` a line, in the order of time: what public next-item data looks like."""
     (tmp_path / "pairs.txt").write_text("1 3186\n1 1721\n2 1270\n")
@@ -85,18 +195,12 @@ def test_pairs_with_a_blank_between_and_nothing_else(tmp_path):
     assert (config.settings.events.resolved_order, config.settings.splits.kind) == ("file", "last_n")
 
 
-def test_a_blank_inside_fields_is_no_separator(tmp_path):
-    (tmp_path / "e.csv").write_text("user;name of it\n1;a b c\n2;d e f\n")
-    assert read_sample(str(tmp_path / "e.csv")).columns == {"user": ["1", "2"], "name of it": ["a b c", "d e f"]}
-
-
 def test_files_are_read_once_and_those_left_over_are_named(tmp_path, monkeypatch):
-    for name in ("e", "i", "u", "x"):
-        (tmp_path / f"{name}.csv").write_text(
-            {"e": "user_id,item_id\n1,2\n", "u": "user_id,age\n1,30\n"}.get(name, "item_id,title\n2,Up\n")
-        )
+    texts = {"e": "user_id,item_id\n1,2\n", "i": "item_id,title\n2,Up\n", "u": "user_id,age\n1,30\n", "x": "item_id,price\n2,9\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
     opened = []
-    monkeypatch.setattr("recspark.runtime.starter.read_sample", lambda path: opened.append(path) or read_sample(path))
+    monkeypatch.setattr("recspark.runtime.starter.read_sample", lambda path, n: opened.append(path) or read_sample(path, n))
     text = write_starter([str(tmp_path / f"{name}.csv") for name in ("e", "i", "u", "x")])
     assert len(opened) == 4
     assert text.splitlines()[-1] == f"# not used: {tmp_path / 'x.csv'}"
@@ -127,27 +231,15 @@ def test_what_cannot_be_guessed_is_marked(tmp_path):
     assert "item_id: ??? # <- FILL IN what; the columns are: user, thing" in text
 
 
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        (["1260759144", "1260759179.5"], "seconds"),
-        (["1260759144000"], "milliseconds"),
-        (["1260759144000000"], "microseconds"),
-        (["2025-01-01", "2025-01-01T10:00:00+02:00"], "iso"),
-        (["31/12/2024 23:59"], "dd/MM/yyyy HH:mm"),
-        (["31.12.2024"], "dd.MM.yyyy"),
-        (["5", "1260759144"], None),
-        (["soon"], None),
-        ([], None),
-    ],
-)
-def test_times_are_known_by_their_values(texts, expected):
-    assert time_format_of(texts) == expected
-
-
-def test_a_byte_order_mark_and_ragged_lines_do_not_matter(tmp_path):
-    (tmp_path / "e.csv").write_bytes(b"\xef\xbb\xbfuser_id,item_id\n1,2\n3\n4,5,6\n7,8\n")
-    assert read_sample(str(tmp_path / "e.csv")).columns == {"user_id": ["1", "7"], "item_id": ["2", "8"]}
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    """Random bytes: 27 of 256 are control characters that text has not. UTF-16: every other byte is 0."""
+    (tmp_path / "rnd.bin").write_bytes(random.Random(7).randbytes(100_000))
+    (tmp_path / "wide.csv").write_text("user_id,item_id\n1,2\n", encoding="utf-16")
+    (tmp_path / "zeros").write_bytes(bytes(50))
+    for name, words in (("rnd.bin", "1[01]... of its first 100000 bytes"), ("wide.csv", "UTF-8"), ("zeros", "50 of its first 50 bytes")):
+        with pytest.raises(SourceError, match=words) as refused:
+            write_starter([str(tmp_path / name)])
+        assert f"{tmp_path / name} holds no text" in str(refused.value)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):

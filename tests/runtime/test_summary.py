@@ -176,7 +176,7 @@ def check_users(shown: list[dict[str, Any]]) -> None:
 def test_every_figure(summary: dict[str, Any]) -> None:
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert (summary["warehouse"], summary["parts"], summary["seconds"]) == ("lake/recs", PARTS, 12.5)
-    assert summary["runs"] == [{"job": "histories", "slice": "serve", "n_rows": 3, "seconds": 1.5, "status": "done"}]
+    assert summary["runs"] == [{"job": "histories", "slices": ["serve"], "n_rows": 3, "seconds": 1.5, "status": "done"}]
     assert summary["counts"] == {"users": 4, "items": 5, "events": 8}
     assert summary["intake"] == {"rows_in": 15, "kept": 8, "quarantined": 6, "duplicates": 1, "deliveries": 2}
     assert summary["quarantine"] == [{"reason": "no user", "n": 2}, {"reason": "bad time", "n": 1}, {"reason": "no item", "n": 1}]
