@@ -263,10 +263,9 @@ def _conclude(
         summary["refused"] = refused
         summary["sequence"] = house.ledger.sequence
         write_whole(kept, json.dumps(summary).encode())
-    summary |= {"run_id": house.ledger.run_id, "seconds": seconds, "ran": outcome.ran, "up_to_date": outcome.skipped}
     page = str(report) if report else f"{house.store.warehouse}/report.html"
     write_whole(page, render_report(summary).encode())
-    summary["report"] = page
+    summary |= {"run_id": house.ledger.run_id, "seconds": seconds, "ran": outcome.ran, "up_to_date": outcome.skipped, "report": page}
     summary["tables"] = {name: house.store.location(name) for name in house.ledger.versions}
     print_summary(summary, console)
     console.print(f"\ntables: {house.store.location('recommendations')} and {len(summary['tables']) - 1} more beside it")

@@ -30,6 +30,7 @@ def test_three_nights(spark, tmp_path, run_river):
         tmp_path,
         splits={"kind": "production", "label_days": WINDOW},
         sources=["item_cosine", "popular"],
+        torch={"n_processes": 1},
         rankers={"epochs": 1, "model": {"embedding_size": 4, "hidden": [8], "attention_hidden": 4}, "k": 4},
     )
     histories: dict[str, str] = {}

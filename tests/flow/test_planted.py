@@ -41,6 +41,7 @@ def test_the_ranker_wins_where_only_features_tell(spark, tmp_path, run_river):
         tmp_path,
         splits={"kind": "last_n", "n_fit": 1, "n_tune": 1, "n_test": 1},
         sources=["item_cosine", "popular"],
+        torch={"n_processes": 1},
         neighbours_item_cosine={"n_neighbours": 8, "min_support": 3, "n_blocks": 2},
         source_candidates_item_cosine={"n_candidates": N_ITEMS},
         source_candidates_popular={"n_candidates": N_ITEMS},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from recspark.runtime.compare import difference
+from recspark.runtime.compare import _hash_sum, difference
 
 NAN = float("nan")
 INFINITY = float("inf")
@@ -82,3 +82,18 @@ def test_rows_meet_by_their_key(spark):
     assert found(spark, [(1, 2, 3.0), (2, 2, 3.0)], [(2, 2, 3.0), (1, 2, 3.0)], schema, ("item",)) == ""
     said = found(spark, [(1, 2, 3.0)], [(1, 7, 3.0)], schema, ("item",))
     assert said == "1 rows different in both, such as Row(one=Row(item=1, n=2, score=3.0), other=Row(item=1, n=7, score=3.0))"
+
+
+def test_equal_sums_of_hashes_are_equal_rows(spark):
+    """What is compared first: the order of rows and of a map's entries is no difference; a null that moves is one, and so is a row twice."""
+    kinds = "id int, a int, b int, list array<int>, map map<string, int>"
+
+    def summed(*rows: tuple) -> object:
+        return _hash_sum(spark.createDataFrame(rows, kinds)).first()
+
+    first, second = (1, None, 5, [1, None], {"x": 1, "y": 2}), (2, 0, 0, [], {})
+    assert summed(first, second) == summed(second, (1, None, 5, [1, None], {"y": 2, "x": 1}))
+    assert summed(first) != summed((1, 5, None, [1, None], {"x": 1, "y": 2}))
+    assert summed(first) != summed((1, None, 5, [None, 1], {"x": 1, "y": 2}))
+    assert summed(second) != summed(second, second)
+    assert summed(first)["n"] == 1

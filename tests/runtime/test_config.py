@@ -219,3 +219,8 @@ def test_what_the_files_of_defaults_say_is_what_the_code_does(jobs: dict[str, Jo
     given += [(name, getattr(settings, name), field) for name, field in Settings.model_fields.items() if field.default_factory is None]
     assert len(given) > 60
     assert {where: value for where, value, field in given if not field.is_required() and value != field.default} == {}
+
+
+def test_features_whose_statistics_are_off_are_none():
+    raw = load_layers(None, "local", ["feature_stats_item=null"])
+    assert raw["item_features"] == {"numeric": {}, "categorical": {}}
