@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -134,6 +134,8 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
         if get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation):
             optional = True
     marker = next((m for m in markers if isinstance(m, Marker)), None)
+    if isinstance(marker, AsArrays):
+        marker = replace(marker, where=_of_own_slice(marker.where, job))
     if isinstance(marker, Source):
         return Input(parameter.name, None, marker, optional)
     if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before) and marker.table):
@@ -149,6 +151,14 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
         )
     is_row = annotation is dict or get_origin(annotation) is dict
     return Input(parameter.name, table, marker, optional, is_row)
+
+
+def _of_own_slice(where: str | None, job: Job) -> str | None:
+    """`where` with the job's own slice in its braces: a source reads what the same source has written before."""
+    try:
+        return where.format(**job.slice) if where else where
+    except KeyError as missing:
+        raise LineageError(f"job {job.name!r} reads rows of its own {missing}, and has none: give its Job a slice with it") from missing
 
 
 def _injected_kind(annotation: Any) -> type | None:

@@ -67,7 +67,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class AsArrays:
-    """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them."""
+    """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them.
+
+    A name in braces in `where` stands for the job's own slice: `source = '{source}'`.
+    """
 
     table: str
     where: str | None
