@@ -21,11 +21,13 @@ from pyspark.sql import functions as F
 from recspark.columns import PARTS
 from recspark.errors import GateError
 from recspark.handover.files import remove
+from recspark.preflight.models import MODELS
 from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger, claim
+from recspark.runtime.preflight import ACTIVITY, Preflight
 from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
 from recspark.tables import RANKERS
@@ -76,6 +78,7 @@ class River:
         self.jobs = in_flow_order(jobs.values())
         self._by_name = {job.name: job for job in self.jobs}
         self._progress, self._now, self._run_torch = progress, now, run_torch
+        self._preflight = Preflight(config, inputs, progress.note)
         self.outcome = Outcome()
 
     # ---- what is wanted
@@ -108,6 +111,9 @@ class River:
                 at = found if table == one.table else Scope("horizon", scope.delivery, scope.horizon)
                 for writer in self.inputs.writers(table):
                     self._demand(writer, at, wanted)
+        if job.name in MODELS:
+            for counts in self.inputs.writers(ACTIVITY):
+                self._demand(counts, scope, wanted)
 
     # ---- what is stale
 
@@ -153,6 +159,8 @@ class River:
 
     def _run_planned(self, planned: Mapping[str, list[Scope]], dry: bool) -> Outcome:
         waiting = {name: needed & set(planned) for name, needed in needed_jobs(self.jobs).items() if name in planned}
+        for name in waiting.keys() & MODELS.keys():  # what they will take is forecast from it; they do not read it
+            waiting[name] |= {ACTIVITY} & waiting.keys()
         running: dict[Future[None], str] = {}
         self._progress.expect(planned)
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
@@ -203,7 +211,8 @@ class River:
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         facts: dict[str, dict[str, Any]] = {scope.slice: {} for scope in scopes}
-        frames = self._frames(job, scopes, fingerprints, facts)
+        verdicts = {scope.slice: verdict for scope, verdict in zip(scopes, self._preflight.check(job, scopes), strict=False)}
+        frames = self._frames(job, scopes, fingerprints, facts, {name: verdict.chosen for name, verdict in verdicts.items()})
         with source_errors(job), self.store.writing(job.writes.name):
             if job.writes.merge:
                 self._claim(job, scopes)
@@ -236,6 +245,7 @@ class River:
                             "now": self._now.isoformat(),
                             **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {}),
                             **({"facts": facts[scope.slice]} if facts[scope.slice] else {}),
+                            **({"forecast": verdicts[scope.slice].figures} if verdicts else {}),
                         },
                     )
                     for scope in scopes
@@ -253,11 +263,19 @@ class River:
         self.ledger.commit([claim(job.name, scope.slice, outputs) for scope in scopes])
 
     def _frames(
-        self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str], facts: Mapping[str, dict[str, Any]]
+        self,
+        job: Job,
+        scopes: list[Scope],
+        fingerprints: Mapping[str, str],
+        facts: Mapping[str, dict[str, Any]],
+        chosen: Mapping[str, Mapping[str, Any]],
     ) -> list[DataFrame]:
         """What the job's function returns at each slice, stamped and held against the contract; what it tells goes to `facts`."""
         folders = [self._folder(job, fingerprints[scope.slice]) for scope in scopes]
-        calls = [self._arguments(job, scope, folder, facts[scope.slice]) for scope, folder in zip(scopes, folders, strict=True)]
+        calls = [
+            {**self._arguments(job, scope, folder, facts[scope.slice]), **chosen.get(scope.slice, {})}
+            for scope, folder in zip(scopes, folders, strict=True)
+        ]
         frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))

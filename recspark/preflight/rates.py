@@ -1,0 +1,95 @@
+"""What a task slot does a second, measured by the kernels themselves on a small world of the usual shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from recspark.handover.peers import Peers
+from recspark.kernels.als import solve_rows
+from recspark.kernels.als_events import Block, build_block
+from recspark.kernels.cooccurrence import NO_SUMS, Rows, top_neighbours
+from recspark.kernels.topk import top_items_by_factors
+
+_N_USERS, _N_ITEMS, _N_PAIRS, _RANK, _STEPS = 6_000, 4_000, 300_000, 64, 3
+_N_LISTS, _N_NEIGHBOURS = 256, 100
+_SENT = 1 << 24
+_GOES = 3
+
+
+def _best_seconds(work: Callable[[], object]) -> float:
+    """Of some goes: the first one compiles, and others may be disturbed."""
+    work()
+    seconds = []
+    for _ in range(_GOES):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _world(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs by user: lognormal users, items by Zipf's law."""
+    activity = random.lognormal(0, 1, _N_USERS)
+    popularity = (np.arange(1, _N_ITEMS + 1) + 50.0) ** -0.9
+    users = random.choice(_N_USERS, _N_PAIRS, p=activity / activity.sum())
+    items = random.permutation(_N_ITEMS)[random.choice(_N_ITEMS, _N_PAIRS, p=popularity / popularity.sum())]
+    keys = np.unique(users.astype(np.int64) * _N_ITEMS + items)
+    return keys // _N_ITEMS, (keys % _N_ITEMS).astype(np.int32)
+
+
+def _least_squares(block: Block, random: np.random.Generator) -> float:
+    """Floating point operations a second of a half-step of conjugate gradients, counted as `factors` does."""
+    features = random.standard_normal((_N_ITEMS, _RANK), np.float32)
+    n_rows, n_pairs = len(block.user_idx), len(block.by_user.others)
+    scales, shifts = np.ones(n_rows, np.float32), np.zeros(_N_ITEMS, np.float32)
+    fixed = (features, shifts, features.T @ features, np.ones(_RANK, np.float32), scales)
+
+    def solve() -> None:
+        solve_rows("cg", block.by_user, *fixed, np.zeros((n_rows, _RANK), np.float32), steps=_STEPS, n_threads=1)
+
+    return (_STEPS + 1) * _RANK * (4 * n_pairs + 2 * _RANK * n_rows) / _best_seconds(solve)
+
+
+def _additions(users: np.ndarray, items: np.ndarray) -> float:
+    lengths = np.bincount(users, minlength=_N_USERS)
+    rows = Rows(np.concatenate(([0], np.cumsum(lengths))), items, np.ones(len(items)))
+
+    def add_up() -> None:
+        for _ in top_neighbours(NO_SUMS, rows, 0, 1, n=_N_NEIGHBOURS, min_support=2, shrinkage=0.0):
+            pass
+
+    return float((lengths.astype(np.float64) ** 2).sum()) / _best_seconds(add_up)
+
+
+def _products(random: np.random.Generator) -> float:
+    users, items = (random.standard_normal((n, _RANK), np.float32) for n in (_N_LISTS, _N_ITEMS))
+    ids, available = np.arange(_N_ITEMS, dtype=np.int32), np.ones(_N_ITEMS, bool)
+    biases, seen = (np.zeros(_N_LISTS, np.float32), np.zeros(_N_ITEMS, np.float32)), (np.zeros(_N_LISTS + 1, np.int64), ids[:0])
+
+    def propose() -> None:
+        top_items_by_factors(users, biases[0], ids, items, biases[1], available, *seen, _N_NEIGHBOURS)
+
+    return 2 * _N_LISTS * _N_ITEMS * _RANK / _best_seconds(propose)
+
+
+def _sent(peers: Peers) -> float:
+    """Bytes a second that a task sends while all others send too; without others, what it copies."""
+    part = np.zeros(_SENT // peers.n, np.uint8)
+    seconds = _best_seconds(lambda: peers.gather(part))
+    return part.nbytes * max(1, peers.n - 1) / seconds
+
+
+def measure_slot(peers: Peers) -> dict[str, float]:
+    """The rates of one slot, while every other of `peers` measures too: they share the memory's bandwidth as in a run."""
+    random = np.random.default_rng(1)
+    users, items = _world(random)
+    block = build_block(users, items, np.ones(len(users)), None, _N_ITEMS)
+    return {
+        "least_squares": _least_squares(block, random),
+        "additions": _additions(users, items),
+        "products": _products(random),
+        "sent": _sent(peers),
+    }
