@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -20,7 +20,7 @@ from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
 from recspark.handover.arrays import Published, publish
 from recspark.kernels.topk import top_items_by_factors
-from recspark.tables.lineage import ContextRows, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
+from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
 
 
@@ -91,7 +91,7 @@ def fit_als(
     reg: NonNegativeFloat = 0.003,
     nu: NonNegativeFloat = 1.0,
     alpha: PositiveFloat = 1.0,
-    alpha0: NonNegativeFloat = 0.1,
+    alpha0: NonNegativeFloat = 0.3,
     unobserved: Literal["all_pairs", "missing_pairs"] = "all_pairs",
     bias_reg: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
@@ -99,6 +99,9 @@ def fit_als(
     solver: Literal["cg", "cholesky"] = "cg",
     solver_steps: PositiveInt = 3,
     tolerance: NonNegativeFloat = 0.0,
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    patience: PositiveInt = 2,
+    warm_start: bool = False,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     checkpoint_interval: PositiveInt | None = 5,
@@ -106,6 +109,7 @@ def fit_als(
     seed: NonNegativeInt = 1,
     folder: WorkFolder,
     n_slots: Slots,
+    earlier: Earlier,
     tell: Tell,
 ) -> DataFrame:
     """Vectors of all users and items with learnt events: kind, idx, vector [rank], bias; score = dot product + the two biases.
@@ -148,6 +152,10 @@ def fit_als(
         solver: cg, or cholesky: exact half-steps, at rank^2 / 16 times the work an event and far more bytes sent.
         solver_steps: steps of conjugate gradients (or projected gradients) a half-step; 2 to 5.
         tolerance: stop when an iteration lowers the loss by less than this share of it; 0 never stops early.
+        validation_share: share of the events (seeded) that is not learnt from, but measured after every iteration (`Validation`); 0 for none.
+        patience: stop when so many iterations have not improved that measure, and keep the best.
+        warm_start: begin with the item factors of the newest horizon before, where it has as many; new items are initialised, and
+            users follow from the items in the first half-step.
         value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         checkpoint_interval: iterations between saved states, from which a killed fit goes on; none for no saving.
@@ -155,6 +163,7 @@ def fit_als(
         seed: of the first factors.
         folder: where the fit keeps its states and its result.
         n_slots: tasks that run at once.
+        earlier: the vectors of the newest horizon before, if any.
         tell: is told what the fit was.
 
     Raises:
@@ -196,9 +205,20 @@ def fit_als(
         seed=seed,
     )
     extra = alpha0 if implicit and unobserved == "missing_pairs" else 0.0
-    fit = Fit(recipe, explicit=not implicit, extra=extra, folder=folder, checkpoint_interval=checkpoint_interval, item_bytes=item_bytes)
+    before = earlier() if warm_start else None
+    fit = Fit(
+        recipe,
+        explicit=not implicit,
+        extra=extra,
+        folder=folder,
+        checkpoint_interval=checkpoint_interval,
+        item_bytes=item_bytes,
+        validation_share=validation_share,
+        patience=patience,
+        known=_published_items(before, folder) if before else None,
+    )
     found = fit_blocks(events, fit, n_slots)
-    tell("fit", {name: found[name] for name in ("losses", "seconds", "blocks")})
+    tell("fit", {name: found[name] for name in ("losses", "validation", "seconds", "blocks")})
     if not found["files"]:
         return no_vectors(events)
     fitted = interactions.sparkSession.read.parquet(*found["files"])

@@ -19,7 +19,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -204,15 +203,16 @@ class BlockedAls:
             total += self.recipe.unobserved * float((user_gram * item_gram).sum())
         return total
 
-    def run(self, state: State, after: Callable[[State], Any] = lambda state: None) -> State:
-        """Iterate until max_iter, or until an iteration lowers the loss by less than `tolerance` of it; `after` each iteration."""
+    def run(self, state: State, is_over: Callable[[State], bool] = lambda state: False) -> State:
+        """Iterate until max_iter, until an iteration lowers the loss by less than `tolerance` of it, or until `is_over`."""
         while len(state.losses) < self.recipe.max_iter and not self._is_flat(state.losses):
             started = time.perf_counter()
             self.step_users(state)
             self.step_items(state)
             state.losses.append(self.loss(state))
             state.seconds.append(time.perf_counter() - started)
-            after(state)
+            if is_over(state):
+                break
         return state
 
     def _is_flat(self, losses: list[float]) -> bool:

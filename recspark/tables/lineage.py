@@ -78,6 +78,11 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class EarlierRows:
+    """`earlier()`: the job's own rows at the newest horizon before its own; None where there are none. Never makes a job stale."""
+
+
+@dataclass(frozen=True)
 class AsArrays:
     """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them.
 
@@ -120,6 +125,7 @@ UsersSource = Annotated["DataFrame", Source("users")]
 Now = Annotated[datetime, Clock()]
 WorkFolder = Annotated[str, Folder()]
 Slots = Annotated[int, TaskSlots()]
+Earlier = Annotated[Callable[[], "DataFrame | None"], EarlierRows()]
 Tell = Annotated[Callable[[str, Any], None], Facts()]
 
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.

@@ -41,7 +41,7 @@ def fit(tmp_path: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
     def run(frame: Any, context: Any = None, **knobs: Any) -> tuple[Any, dict[str, Any]]:
         told: dict[str, Any] = {}
         context = frame.limit(0) if context is None else context
-        given = {"folder": str(tmp_path / f"fit-{next(folders)}"), "n_slots": 2, **SMALL, **knobs}
+        given = {"folder": str(tmp_path / f"fit-{next(folders)}"), "n_slots": 2, "earlier": lambda: None, **SMALL, **knobs}
         return fit_als(frame, context, tell=told.__setitem__, **given), told
 
     return run
@@ -172,12 +172,43 @@ def test_context_users_are_folded_in_as_a_half_step_of_the_fit(events, fit, knob
             for item, (value, weight) in own.items():
                 w[item], pull[item] = weight, weight * (value - c[item])
         else:
-            f, unobserved, lam = y, 0.1, 0.01 * (held.sum() + 0.1 * N) * np.eye(2)
+            f, unobserved, lam = y, 0.3, 0.01 * (held.sum() + 0.3 * N) * np.eye(2)
             w = np.array([np.log2(1 + own[i][0]) * own[i][1] if i in own else 0.0 for i in range(N)])
-            pull = w + (0.1 * held if knobs else 0)
+            pull = w + (0.3 * held if knobs else 0)
         expected = np.linalg.solve((f.T * w) @ f + unobserved * f.T @ f + lam, f.T @ pull)
         found = np.append(users[100 + user][0], users[100 + user][1]) if explicit else users[100 + user][0]
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_warm_start_begins_where_the_earlier_fit_ended_and_initialises_new_items(events, fit) -> None:  # type: ignore[no-untyped-def]
+    pairs = [(user, item) for user, item in CHECKERBOARD if (user + item) % 2 == 0]
+    earlier, first = fit(events(pairs), max_iter=10)
+    grown = events([*pairs, (0, N), (1, N)])
+    cold, warm = fit(grown, max_iter=1)[1], fit(grown, max_iter=1, warm_start=True, earlier=lambda: earlier)[1]
+    assert warm["fit"]["losses"][0] < 1.05 * first["fit"]["losses"][-1] + 2 < cold["fit"]["losses"][0]
+    other = fit(grown, max_iter=1, rank=3, warm_start=True, earlier=lambda: earlier)[1]
+    assert other["fit"]["losses"] == fit(grown, max_iter=1, rank=3)[1]["fit"]["losses"]
+
+
+@pytest.mark.parametrize("model", ["implicit", "explicit"])
+def test_a_fit_stops_where_held_out_events_are_predicted_best(events, fit, model) -> None:  # type: ignore[no-untyped-def]
+    # Pure noise, and far more factors than it holds: after the first passes held-out events are predicted worse and worse.
+    random = np.random.default_rng(5)
+    rows = [(u, i, "use", float(random.integers(1, 6))) for u in range(30) for i in range(60) if random.random() < 0.3]
+    rank, reg = (12, 1e-4) if model == "implicit" else (4, 0.003)
+    knobs = {"model": model, "rank": rank, "max_iter": 30, "reg": reg, "validation_share": 0.2, "patience": 3, "checkpoint_interval": 4}
+    vectors, told = fit(events(rows), **knobs)
+    figures = told["fit"]["validation"]
+    assert len(figures) == len(told["fit"]["losses"]) < 30
+    # The last three were no better than the best before them; until then no three in a row were.
+    assert min(figures[-3:]) > min(figures[:-3]) or figures[-4] == min(figures)
+    users, items = _by_kind(vectors)
+    learnt = sum(block["n_events"] for block in told["fit"]["blocks"])
+    assert 0.7 * len(rows) < learnt < 0.9 * len(rows)
+    if model == "explicit":
+        # The kept factors are the best iteration's: over all ratings their error is below the last one's on held-out ones.
+        error = np.mean([(value - _score(users, items, u, i)) ** 2 for u, i, _, value in rows if u in users and i in items]) ** 0.5
+        assert error < min(figures)
 
 
 def test_nothing_learnt_is_an_empty_table(events, fit) -> None:  # type: ignore[no-untyped-def]
