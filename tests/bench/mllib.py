@@ -1,0 +1,67 @@
+"""MLlib's side, in recspark's own session: ALS, and the top-k of all users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pyspark.ml.recommendation import ALS, ALSModel
+from pyspark.sql import functions as F
+
+from tests.bench.ours import materialise, session, timed
+
+_models: dict[str, ALSModel] = {}
+
+
+def als(folder: str, *, rank: int, iterations: int, alpha: float, reg: float, seed: int, blocks: int) -> tuple[float, dict[str, Any]]:
+    """Seconds of one full iteration, from fits of 1 and of 1 + `iterations`."""
+    pairs = (
+        session().read.parquet(folder).select(F.col("user_idx").cast("int"), "item_idx", F.lit(1.0).cast("float").alias("rating")).persist()
+    )
+    pairs.count()
+
+    def fit(max_iter: int) -> float:
+        columns = {"userCol": "user_idx", "itemCol": "item_idx", "ratingCol": "rating"}
+        knobs = {"rank": rank, "maxIter": max_iter, "regParam": reg, "alpha": alpha, "seed": seed}
+        solver = ALS(implicitPrefs=True, numUserBlocks=blocks, numItemBlocks=blocks, **columns, **knobs)
+
+        def work() -> None:
+            _models["als"] = solver.fit(pairs)
+            materialise(_models["als"].userFactors)
+
+        return timed(work)[0]
+
+    short, long = fit(1), fit(1 + iterations)
+    pairs.unpersist()
+    return (long - short) / iterations, {"whole": long}
+
+
+def factors(n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """The last fit's, by index; zeros for what has none."""
+    both = []
+    for frame, n in ((_models["als"].userFactors, n_users), (_models["als"].itemFactors, n_items)):
+        found = frame.toPandas()
+        vectors = np.zeros((n, _models["als"].rank), np.float32)
+        vectors[found["id"].to_numpy()] = np.stack(found["features"].to_numpy())
+        both.append(vectors)
+    return both[0], both[1]
+
+
+def topk(*, k: int) -> tuple[float, dict[str, Any]]:
+    """recommendForAllUsers: it knows no mask, so it does less than the others."""
+    return timed(lambda: materialise(_models["als"].recommendForAllUsers(k)))
+
+
+def masked_topk(folder: str, *, k: int) -> tuple[float, dict[str, Any]]:
+    """The same with a mask: k and the longest history, less the pairs that are known, cut to k."""
+    pairs = session().read.parquet(folder).select(F.col("user_idx").cast("int"), "item_idx")
+
+    def work() -> None:
+        longest = pairs.groupBy("user_idx").count().agg(F.max("count")).collect()[0][0]
+        many = _models["als"].recommendForAllUsers(k + longest)
+        flat = many.select("user_idx", F.posexplode("recommendations").alias("place", "found"))
+        left = flat.select("user_idx", "place", "found.item_idx", "found.rating").join(pairs, ["user_idx", "item_idx"], "left_anti")
+        lists = F.slice(F.array_sort(F.collect_list(F.struct("place", "item_idx", "rating"))), 1, k)
+        materialise(left.groupBy("user_idx").agg(lists.alias("found")))
+
+    return timed(work)

@@ -1,0 +1,145 @@
+"""recspark's side: the jobs' own functions in a local session with the settings that the repository ships, from Parquet to a sink."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recspark.candidates.als import fit_als, score_als_candidates
+from recspark.candidates.cosine import build_item_cosine
+from recspark.handover.arrays import Published
+from recspark.runtime.config import load_layers
+from recspark.runtime.session import start_session
+from tests.bench.agree import Lists
+from tests.bench.data import EVENT_TYPE
+from tests.bench.sides import EventLog
+
+WEIGHTS = {EVENT_TYPE: 1.0}
+UNCAPPED = 1 << 30  # the peers read whole histories
+_logs: dict[str, EventLog] = {}
+
+
+def start(cores: int, scratch: str, memory: str, more: dict[str, str] | None = None) -> float:
+    """Starts the session; returns the seconds that it took."""
+    log = Path(scratch, "events")
+    log.mkdir(parents=True, exist_ok=True)
+    settings = {
+        **{key: str(value) for key, value in load_layers(None, "local", [])["spark"].items()},
+        "spark.master": f"local[{cores}]",
+        "spark.driver.memory": memory,
+        "spark.local.dir": f"{scratch}/local",
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": log.as_uri(),
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
+        **(more or {}),
+    }
+    began = time.perf_counter()
+    spark = start_session(settings, name="recspark-bench")
+    seconds = time.perf_counter() - began
+    _logs["log"] = EventLog(next(log.glob(f"{spark.sparkContext.applicationId}*")))
+    return seconds
+
+
+def stop() -> None:
+    session().stop()
+
+
+def session() -> SparkSession:
+    active = SparkSession.getActiveSession()
+    assert active is not None
+    return active
+
+
+def _spark_bytes() -> dict[str, int]:
+    """Of the tasks since the last call: the log is complete once Spark's listeners have had every event."""
+    session().sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+    return _logs["log"].since_last()
+
+
+def timed(work: Callable[[], object]) -> tuple[float, dict[str, Any]]:
+    _spark_bytes()
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began, {"spark": _spark_bytes()}
+
+
+def materialise(frame: DataFrame, to: str | None = None) -> None:
+    """Every row is computed; and written as Parquet where `to` names a folder."""
+    if to is None:
+        frame.write.format("noop").mode("overwrite").save()
+    else:
+        frame.write.mode("overwrite").parquet(to)
+
+
+def als(folder: str, *, iterations: int, to: str | None = None, **settings: Any) -> tuple[float, dict[str, Any]]:
+    """Seconds of one full iteration (users and items), from fits of 1 and of 1 + `iterations`; Spark's bytes likewise.
+
+    In the result: `whole`, the seconds of the longer fit from Parquet to its vectors in a sink.
+    """
+
+    def fit(max_iter: int, to: str | None = None) -> tuple[float, dict[str, Any]]:
+        interactions = session().read.parquet(folder)
+        return timed(lambda: materialise(fit_als(interactions, weights=WEIGHTS, value_as="ignore", max_iter=max_iter, **settings), to))
+
+    short, few = fit(1)
+    long, many = fit(1 + iterations, to)
+    spark = {name: max(0, many["spark"][name] - few["spark"][name]) // iterations for name in many["spark"]}
+    return (long - short) / iterations, {"whole": long, "spark": spark}
+
+
+def item_cosine(
+    folder: str, *, n_neighbours: int, min_support: int, users: bool = False, to: str | None = None
+) -> tuple[float, dict[str, Any]]:
+    """Item-item cosine; with `users` the same of users, each being the other's item."""
+    interactions = session().read.parquet(folder)
+    if users:
+        swapped = {"user_idx": F.col("item_idx").cast("bigint"), "item_idx": F.col("user_idx").cast("int")}
+        interactions = interactions.withColumns(swapped)
+    settings: dict[str, Any] = {"n_neighbours": n_neighbours, "min_support": min_support, "shrinkage": 0.0}
+    return timed(
+        lambda: materialise(
+            build_item_cosine(interactions, weights=WEIGHTS, value_as="ignore", max_items_per_user=UNCAPPED, **settings), to
+        )
+    )
+
+
+def topk(folder: str, arrays: dict[str, Published], *, k: int, to: str | None = None) -> tuple[float, dict[str, Any]]:
+    """Masked top-k of every user by score_als_candidates, from the tables that `write_factors` wrote."""
+    vectors, requests, seen = (session().read.parquet(f"{folder}/{name}") for name in ("vectors", "requests", "seen"))
+    return timed(lambda: materialise(score_als_candidates(vectors, requests, seen, n_candidates=k, **arrays), to))
+
+
+def read_lists(folder: str, rows: list[int], k: int) -> Lists:
+    """Rows of `source_candidates` as arrays."""
+    found = session().read.parquet(folder).filter(F.col("request_idx").isin(rows)).collect()
+    lists = Lists(np.full((len(rows), k), -1, np.int64), np.zeros((len(rows), k), np.float32))
+    place = {row: n for n, row in enumerate(rows)}
+    for row in found:
+        n = len(row["items"])
+        lists.ids[place[row["request_idx"]], :n], lists.scores[place[row["request_idx"]], :n] = row["items"], row["scores"]
+    return lists
+
+
+def read_neighbours(folder: str, rows: list[int], k: int) -> tuple[Lists, np.ndarray]:
+    """Rows of `neighbours` as arrays, and their supports."""
+    found = session().read.parquet(folder).filter(F.col("idx").isin(rows)).toPandas()
+    lists, supports = Lists(np.full((len(rows), k), -1, np.int64), np.zeros((len(rows), k), np.float32)), np.zeros((len(rows), k), np.int64)
+    at = found["idx"].map({row: n for n, row in enumerate(rows)}).to_numpy(), found["position"].to_numpy()
+    lists.ids[at], lists.scores[at], supports[at] = found["neighbour_idx"], found["score"], found["support"]
+    return lists, supports
+
+
+def read_vectors(folder: str, kind: str, n: int) -> np.ndarray:
+    """Rows of `vectors` by index; zeros for what has none."""
+    found = session().read.parquet(folder).filter(F.col("kind") == kind).select("idx", "vector").toPandas()
+    stacked = np.stack(found["vector"].to_numpy()).astype(np.float32)
+    vectors = np.zeros((n, stacked.shape[1]), np.float32)
+    vectors[found["idx"].to_numpy()] = stacked
+    return vectors

@@ -1,0 +1,121 @@
+"""The peer's side: `implicit` from arrays in memory, with as many threads as recspark has cores."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from recspark.handover.arrays import Published
+from tests.bench.agree import Lists, implicit_loss, neighbours_agree
+from tests.bench.data import Size, read_matrix, write_factors
+from tests.bench.rows import Check
+
+
+@lru_cache(maxsize=1)
+def _matrix(folder: str, size: Size) -> tuple[csr_matrix, float]:
+    began = time.perf_counter()
+    matrix = read_matrix(folder, size)
+    return matrix, time.perf_counter() - began
+
+
+def load(folder: str, size: Size) -> float:
+    """The matrix into memory, where it stays; returns the seconds that reading it took."""
+    return _matrix(folder, size)[1]
+
+
+_models: dict[str, Any] = {}
+
+
+def als(
+    folder: str, size: Size, *, rank: int, iterations: int, alpha: float, reg: float, seed: int, threads: int
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of one full iteration (median); in the result `whole`, the seconds of the whole fit and of reading the matrix."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    matrix, reading = _matrix(folder, size)
+    seconds: list[float] = []
+    # implicit's alpha is the whole confidence of a given pair, ours what is added to 1.
+    knobs = {"factors": rank, "regularization": reg, "alpha": 1 + alpha, "random_state": seed, "num_threads": threads}
+    model = AlternatingLeastSquares(iterations=iterations, use_cg=True, **knobs)
+    began = time.perf_counter()
+    model.fit(matrix, show_progress=False, callback=lambda _, took, __: seconds.append(took))
+    whole = time.perf_counter() - began
+    _models["als"] = model
+    return float(np.median(seconds)), {"whole": reading + whole}
+
+
+def als_loss(folder: str, size: Size, *, alpha: float, reg: float, vectors: tuple[np.ndarray, np.ndarray] | None = None) -> float:
+    """The objective of `vectors` (users', items'), or of the last fit."""
+    matrix = _matrix(folder, size)[0]
+    users, items = vectors or (_models["als"].user_factors, _models["als"].item_factors)
+    return implicit_loss(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices, users, items, alpha=alpha, reg=reg)
+
+
+def write_last_factors(folder: str, size: Size, target: str) -> dict[str, Published]:
+    return write_factors(_models["als"].user_factors, _models["als"].item_factors, _matrix(folder, size)[0], Path(target))
+
+
+def topk(folder: str, size: Size, *, k: int, threads: int) -> tuple[float, dict[str, Any]]:
+    """All users' k best items by the last fit, without those they have."""
+    matrix, reading = _matrix(folder, size)
+    model = _models["als"]
+    model.num_threads = threads
+    began = time.perf_counter()
+    ids, scores = model.recommend(np.arange(matrix.shape[0]), matrix, N=k, filter_already_liked_items=True)
+    seconds = time.perf_counter() - began
+    _models["lists"] = Lists(ids, scores)
+    return seconds, {"whole": reading + seconds}
+
+
+def last_lists(rows: list[int]) -> Lists:
+    """Of the last top-k; what implicit fills short lists with has the lowest score there is."""
+    ids, scores = (values[rows] for values in _models["lists"])
+    return Lists(np.where(scores > np.finfo(np.float32).min, ids, -1), scores)
+
+
+def seen_items(folder: str, size: Size, rows: list[int]) -> list[np.ndarray]:
+    matrix = _matrix(folder, size)[0]
+    return [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows]
+
+
+def cosine(folder: str, size: Size, *, n_neighbours: int, threads: int, users: bool = False) -> tuple[float, dict[str, Any]]:
+    """CosineRecommender; an item is its own first neighbour there."""
+    from implicit.nearest_neighbours import CosineRecommender
+
+    matrix, reading = _matrix(folder, size)
+    if users:
+        matrix = matrix.T.tocsr()
+    model = CosineRecommender(K=n_neighbours, num_threads=threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own conversions
+        began = time.perf_counter()
+        model.fit(matrix, show_progress=False)
+        seconds = time.perf_counter() - began
+    _models["similarity"] = model.similarity
+    return seconds, {"whole": reading + seconds}
+
+
+def check_neighbours(
+    folder: str, size: Size, rows: list[int], ours: Lists, supports: np.ndarray, *, min_support: int, users: bool = False
+) -> Check:
+    """Ours, and the last fit's less each item itself, against the exact product."""
+    matrix = _matrix(folder, size)[0]
+    if users:
+        matrix = matrix.T.tocsr()
+    own = neighbours_agree(ours, supports, rows, matrix, min_support=min_support)
+    theirs = Lists(np.full((len(rows), ours.ids.shape[1] - 1), -1, np.int64), np.zeros((len(rows), ours.ids.shape[1] - 1), np.float32))
+    for place, row in enumerate(rows):
+        found = _models["similarity"][row]
+        others = found.indices != row
+        order = np.argsort(-found.data[others], kind="stable")[: theirs.ids.shape[1]]
+        theirs.ids[place, : len(order)], theirs.scores[place, : len(order)] = found.indices[others][order], found.data[others][order]
+    peer = neighbours_agree(theirs, None, rows, matrix, min_support=1)
+    return Check(
+        own.ok and peer.ok, f"{own.said}, supports >= {min_support}" if own.ok and peer.ok else f"ours: {own.said}; peer: {peer.said}"
+    )

@@ -1,0 +1,96 @@
+"""What all benches share: a scratch folder, two sides, rounds in which the sides take turns, and what is shown meanwhile."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tests.bench import ours
+from tests.bench.data import Size, write_world
+from tests.bench.rows import Measured, Row, compare, details
+from tests.bench.sides import Side
+
+
+@dataclass
+class Bench:
+    """A bench in progress."""
+
+    folder: Path
+    cores: int
+    runs: int
+    ours: Side
+    peer: Side
+    progress: Progress
+    rows: list[Row] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.progress.console.print(escape(text), highlight=False)
+
+    def now(self, text: str) -> None:
+        """What is being done."""
+        if self.progress.console.is_terminal:
+            self.progress.update(self.progress.task_ids[0], description=escape(text))
+        else:
+            self.say(text)
+
+    def world(self, size: Size) -> str:
+        """Its Parquet files, made once, outside of any figure."""
+        self.now(f"world: {size}")
+        return self.peer.call(write_world, size, self.folder)
+
+    def rounds(
+        self, label: str, own: Callable[[], Measured], other: Callable[[], Measured] | None = None, n: int | None = None
+    ) -> tuple[list[Measured], list[Measured]]:
+        """Each side in turn, `n` times (default: the bench's runs): what slows the machine meets both."""
+        measured: tuple[list[Measured], list[Measured]] = ([], [])
+        n = n or self.runs
+        for run in range(n):
+            for who, call, into in (("recspark", own, measured[0]), ("the peer", other, measured[1])):
+                if call is not None:
+                    self.now(f"{label}: {who}, run {run + 1} of {n}")
+                    into.append(call())
+        return measured
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        against = f", {row.peer_name} {row.peer:.4g} {row.unit}, ratio {row.ratio:.3g}" if row.ratio is not None else ""
+        self.say(f"{row.name}: {row.ours:.4g} {row.unit}{against}")
+        if said := details(row):
+            self.say(f"  {said}")
+
+    def add_pair(
+        self, name: str, whole: str, peer_name: str, measured: tuple[list[Measured], list[Measured]], data: Size, **more: Any
+    ) -> None:
+        """Two rows: the strict one, the peer from arrays in memory; and the fair one, `whole`, both sides from the same Parquet files."""
+        own, other = measured
+        seconds = [run.seconds for run in own], [run.seconds for run in other]
+        self.add(compare(name, *seconds, peer_name, data=str(data), ours_measured=own, peer_measured=other, **more))
+        fair = [run.result.get("whole", run.seconds) for run in own], [run.result["whole"] for run in other]
+        self.add(compare(f"{whole}, both from Parquet", *fair, peer_name, data=str(data), check=more.get("check")))
+
+
+@contextmanager
+def open_bench(cores: int, runs: int, memory: str, console: Console, more: dict[str, str] | None = None) -> Iterator[Bench]:
+    """Both sides started; all that they write is in a temporary folder, and gone at the end."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with tempfile.TemporaryDirectory(prefix="recspark-bench-") as scratch, Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task("starting", total=None)
+        sides = Side(), Side()
+        bench = Bench(Path(scratch), cores, runs, *sides, progress)
+        try:
+            seconds = bench.ours.call(ours.start, cores, scratch, memory, more)
+            bench.say(f"Spark's start-up, in no figure below: {seconds:.1f} s")
+            yield bench
+            bench.ours.call(ours.stop)
+        finally:
+            for side in sides:
+                side.close()

@@ -1,0 +1,168 @@
+"""ALS, similarity and top-k: recspark against implicit, and against MLlib where that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tests.bench import mllib, ours, peak, peers
+from tests.bench.agree import lists_agree, losses_agree
+from tests.bench.data import ML1M, Size, ml20m
+from tests.bench.rows import Check, Measured, compare
+from tests.bench.session import Bench
+
+IMPLICIT = "implicit"
+# Ratios to reach: recspark's seconds over the peer's.
+ALS_TARGETS = {64: 0.7, 128: 0.8}
+SIMILARITY_TARGET, TOPK_TARGET, MLLIB_TARGET = 0.9, 1.2, 0.1
+ALS_SETTINGS = {"alpha": 1.0, "reg": 0.01, "seed": 1}
+K = 100
+MIN_SUPPORT = 2
+# Compiles kernels and warms the JVM; in no figure.
+WARM_UP = ml20m(0.01)
+SAMPLE = 200
+
+
+def _sample(n: int, size: int = SAMPLE) -> list[int]:
+    return sorted(np.random.default_rng(1).choice(n, min(n, size), replace=False).tolist())
+
+
+def _als_ours(bench: Bench, folder: str, rank: int, iterations: int) -> Measured:
+    return bench.ours.measure(ours.als, folder, rank=rank, iterations=iterations, to=f"{bench.folder}/vectors", **ALS_SETTINGS)
+
+
+def _als_peer(bench: Bench, folder: str, size: Size, rank: int, iterations: int) -> Measured:
+    knobs = {"rank": rank, "iterations": iterations, "threads": bench.cores, **ALS_SETTINGS}
+    return bench.peer.measure(peers.als, folder, size, **knobs)
+
+
+def _als_check(bench: Bench, folder: str, size: Size) -> Check:
+    """The objective of both sides' last fits, which had the same number of iterations."""
+    written = f"{bench.folder}/vectors"
+    vectors = tuple(bench.ours.call(ours.read_vectors, written, kind, n) for kind, n in (("user", size.n_users), ("item", size.n_items)))
+    settings = {"alpha": ALS_SETTINGS["alpha"], "reg": ALS_SETTINGS["reg"]}
+    own = bench.peer.call(peers.als_loss, folder, size, vectors=vectors, **settings)
+    return losses_agree(own, bench.peer.call(peers.als_loss, folder, size, **settings))
+
+
+def bench_als(bench: Bench, size: Size, *, ranks: tuple[int, ...] = (64, 128), iterations: int = 4, mllib_size: Size | None = None) -> None:
+    """Seconds of one full iteration (users and items) of implicit ALS, and of a whole fit of 1 + `iterations`."""
+    tiny, folder = bench.world(WARM_UP), bench.world(size)
+    bench.peer.call(peers.load, folder, size)
+    limits = bench.peer.call(peak.measure, bench.cores)
+    for rank in ranks:
+        bench.now(f"ALS rank {rank}: warm-up")
+        _als_ours(bench, tiny, rank, 1)
+        _als_peer(bench, tiny, WARM_UP, rank, 1)
+        bench.peer.call(peers.load, folder, size)
+        measured = bench.rounds(
+            f"ALS rank {rank}",
+            lambda rank=rank: _als_ours(bench, folder, rank, iterations),
+            lambda rank=rank: _als_peer(bench, folder, size, rank, 1 + iterations),
+        )
+        bench.now(f"ALS rank {rank}: do the losses agree?")
+        check = _als_check(bench, folder, size)
+        names = f"ALS iteration, rank {rank}", f"ALS fit of {1 + iterations} iterations, rank {rank}", f"{IMPLICIT} CG"
+        reached = peak.reached(peak.als_work(**asdict(size), rank=rank), measured[0], limits)
+        bench.add_pair(*names, measured, size, target=ALS_TARGETS.get(rank), check=check, limits=reached)
+    if mllib_size is not None:
+        _als_against_mllib(bench, mllib_size, ranks[0])
+
+
+def _als_against_mllib(bench: Bench, size: Size, rank: int) -> None:
+    """At a size that MLlib bears; both in one session. Its regularisation grows with a row's pairs, so the losses are of the data alone."""
+    folder = bench.world(size)
+    bench.peer.call(peers.load, folder, size)
+    knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
+    measured = bench.rounds(
+        "ALS against MLlib",
+        lambda: _als_ours(bench, folder, rank, 1),
+        lambda: bench.ours.measure(mllib.als, folder, iterations=1, **knobs),
+        n=1,
+    )
+    written = f"{bench.folder}/vectors"
+    own = tuple(bench.ours.call(ours.read_vectors, written, kind, n) for kind, n in (("user", size.n_users), ("item", size.n_items)))
+    theirs = bench.ours.call(mllib.factors, size.n_users, size.n_items)
+    losses = [bench.peer.call(peers.als_loss, folder, size, alpha=ALS_SETTINGS["alpha"], reg=0.0, vectors=both) for both in (own, theirs)]
+    check = losses_agree(*losses, tolerance=0.03)
+    seconds = [[run.seconds for run in runs] for runs in measured]
+    bench.add(compare(f"ALS iteration, rank {rank}", *seconds, "MLlib", target=MLLIB_TARGET, check=check, data=str(size)))
+
+
+def bench_similarity(bench: Bench, size: Size, users_size: Size) -> None:
+    """The K most similar items of each item, pairs below a support left out; and users, at a size of their own."""
+    tiny = bench.world(WARM_UP)
+    for users, this in ((False, size), (True, users_size)):
+        folder = bench.world(this)
+        own: dict[str, Any] = {"n_neighbours": K, "min_support": MIN_SUPPORT, "users": users}
+        other = {"n_neighbours": K, "threads": bench.cores, "users": users}
+        name = f"{'user-user' if users else 'item-item'} cosine, K = {K}"
+        bench.now(f"{name}: warm-up")
+        bench.ours.measure(ours.item_cosine, tiny, **own)
+        bench.peer.measure(peers.cosine, tiny, WARM_UP, **other)
+        bench.peer.call(peers.load, folder, this)
+        measured = bench.rounds(
+            name,
+            lambda folder=folder, own=own: bench.ours.measure(ours.item_cosine, folder, **own),
+            lambda folder=folder, this=this, other=other: bench.peer.measure(peers.cosine, folder, this, **other),
+        )
+        bench.now(f"{name}: do the neighbours agree?")
+        written = f"{bench.folder}/neighbours"
+        bench.ours.call(ours.item_cosine, folder, to=written, **own)
+        rows = _sample(this.n_users if users else this.n_items, SAMPLE // 4)
+        found, supports = bench.ours.call(ours.read_neighbours, written, rows, K)
+        check = bench.peer.call(peers.check_neighbours, folder, this, rows, found, supports, min_support=MIN_SUPPORT, users=users)
+        bench.add_pair(name, name, IMPLICIT, measured, this, target=SIMILARITY_TARGET, check=check)
+
+
+def prepare_topk(bench: Bench, size: Size, rank: int) -> tuple[str, str, dict[str, Any]]:
+    """Factors from two iterations of the peer, in memory there and as tables here: the world, the tables, the published arrays."""
+    folder, target = bench.world(size), f"{bench.folder}/topk-{size.n_users}-{size.n_items}"
+    _als_peer(bench, folder, size, rank, 2)
+    return folder, target, bench.peer.call(peers.write_last_factors, folder, size, target)
+
+
+def bench_topk(bench: Bench, size: Size, *, rank: int = 64, with_mllib: bool = False) -> None:
+    """The K best items of every user by dot product, without those the user has."""
+    name = f"top {K} of every user, rank {rank}, known items masked"
+    limits = bench.peer.call(peak.measure, bench.cores)
+    bench.now(f"{name}: warm-up")
+    _, target, arrays = prepare_topk(bench, WARM_UP, rank)
+    bench.ours.measure(ours.topk, target, arrays, k=K)
+    folder, target, arrays = prepare_topk(bench, size, rank)
+    measured = bench.rounds(
+        name,
+        lambda: bench.ours.measure(ours.topk, target, arrays, k=K),
+        lambda: bench.peer.measure(peers.topk, folder, size, k=K, threads=bench.cores),
+    )
+    bench.now(f"{name}: do the lists agree?")
+    written, rows = f"{bench.folder}/lists", _sample(size.n_users)
+    bench.ours.call(ours.topk, target, arrays, k=K, to=written)
+    lists = bench.ours.call(ours.read_lists, written, rows, K), bench.peer.call(peers.last_lists, rows)
+    check = lists_agree(*lists, bench.peer.call(peers.seen_items, folder, size, rows))
+    reached = peak.reached(peak.topk_work(size.n_users, size.n_items, rank), measured[0], limits)
+    bench.add_pair(name, name, IMPLICIT, measured, size, target=TOPK_TARGET, check=check, limits=reached)
+    if with_mllib:
+        _topk_against_mllib(bench, ML1M, rank)
+
+
+def _topk_against_mllib(bench: Bench, size: Size, rank: int) -> None:
+    """recommendForAllUsers knows no mask and does less; with the mask around it, it does the same."""
+    folder, target, arrays = prepare_topk(bench, size, rank)
+    knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
+    bench.now("MLlib: factors for its top-k")
+    bench.ours.call(mllib.als, folder, iterations=1, **knobs)
+    for peer_name, function, arguments in (
+        ("MLlib recommendForAllUsers, no mask", mllib.topk, ()),
+        ("MLlib, k + longest history, anti-join", mllib.masked_topk, (folder,)),
+    ):
+        measured = bench.rounds(
+            peer_name,
+            lambda: bench.ours.measure(ours.topk, target, arrays, k=K),
+            lambda function=function, arguments=arguments: bench.ours.measure(function, *arguments, k=K),
+            n=1,
+        )
+        seconds = [[run.seconds for run in runs] for runs in measured]
+        bench.add(compare(f"top {K} of every user, rank {rank}", *seconds, peer_name, target=MLLIB_TARGET, data=str(size)))
