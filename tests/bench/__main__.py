@@ -13,7 +13,7 @@ os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 import typer
 from rich.console import Console
 
-from tests.bench import growth, speed
+from tests.bench import cluster, growth, speed
 from tests.bench.data import ml20m
 from tests.bench.rows import markdown_table, read_json, screen_table, write_json
 from tests.bench.session import Bench, open_bench
@@ -30,14 +30,16 @@ WithMllib = Annotated[bool, typer.Option("--with-mllib", help="Measure MLlib too
 
 def _bench(work: Callable[[Bench], None], cores: int, runs: int, memory: str, json: Path | None) -> None:
     """Runs `work`, shows its rows and writes them; what was measured before a failure is shown too."""
-    console = Console(stderr=True)
+    console, screen = Console(stderr=True), Console()
+    if not screen.is_terminal:
+        screen.width = 160
     bench: Bench | None = None
     try:
         with open_bench(cores, runs, memory, console) as bench:
             work(bench)
     finally:
         if bench is not None and bench.rows:
-            Console().print(screen_table(bench.rows))
+            screen.print(screen_table(bench.rows))
             if json is not None:
                 write_json(bench.rows, json)
 
@@ -102,8 +104,19 @@ def topk(
 
 @app.command(name="growth")
 def growth_(scale: Scale = 1.0, runs: Runs = 3, json: Json = None, cores: Cores = 2, memory: Memory = "3g") -> None:
-    """Seconds and memory of all three at a tenth, a third and the whole of the world."""
-    _bench(lambda bench: growth.bench_growth(bench, scale), cores, runs, memory, json)
+    """Seconds of all three at a tenth, a third and the whole of the world; and the driver's memory, on a standalone cluster."""
+
+    def work(bench: Bench) -> None:
+        growth.bench_growth(bench, scale)
+        cluster.bench_driver_memory(bench, scale)
+
+    _bench(work, cores, runs, memory, json)
+
+
+@app.command(name="cluster")
+def cluster_(scale: Scale = 0.1, runs: Runs = 3, json: Json = None) -> None:
+    """ALS and similarity on a standalone cluster of this machine: two workers of one core against one, and the same tables."""
+    _bench(lambda bench: cluster.bench_cluster(bench, ml20m(scale)), 2, runs, "1g", json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from tests.bench.rows import Check
@@ -90,3 +91,23 @@ def lists_agree(ours: Lists, peer: Lists, seen: Sequence[np.ndarray], *, toleran
         if (own_scores[~np.isin(own, other)] > other_scores[-1] + near).any():
             return Check(False, f"list {row}: items differ that do not tie with the last")
     return Check(True, f"{len(seen)} lists equal up to ties")
+
+
+def tables_agree(one: pa.Table, other: pa.Table, *, tolerance: float = 1e-3) -> Check:
+    """Every row of `vectors` or `neighbours`, in any order; floats within `tolerance` of the column's largest."""
+    keys = [(name, "ascending") for name in ("kind", "idx", "position") if name in one.column_names]
+    if (one.num_rows, one.schema) != (other.num_rows, other.schema):
+        return Check(False, f"{one.num_rows} rows of {one.column_names} against {other.num_rows} of {other.column_names}")
+    one, other = one.sort_by(keys), other.sort_by(keys)
+    for name in one.column_names:
+        left, right = (column.combine_chunks() for column in (one.column(name), other.column(name)))
+        if pa.types.is_list(left.type):
+            left, right = left.flatten(), right.flatten()
+        if pa.types.is_floating(left.type):
+            left, right = left.to_numpy(zero_copy_only=False), right.to_numpy(zero_copy_only=False)
+            near = tolerance * float(np.abs(left).max(initial=0))
+            if len(left) != len(right) or not np.allclose(left, right, rtol=0, atol=near):
+                return Check(False, f"{name} differs")
+        elif not left.equals(right):
+            return Check(False, f"{name} differs")
+    return Check(True, f"{one.num_rows:,} rows equal")

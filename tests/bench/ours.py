@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from pyspark.sql import functions as F
 from recspark.candidates.als import fit_als, score_als_candidates
 from recspark.candidates.cosine import build_item_cosine
 from recspark.handover.arrays import Published
-from recspark.runtime.config import load_layers
+from recspark.runtime.config import conf_folder, load_layers
 from recspark.runtime.session import start_session
 from tests.bench.agree import Lists
 from tests.bench.data import EVENT_TYPE
@@ -25,20 +26,20 @@ UNCAPPED = 1 << 30  # the peers read whole histories
 _logs: dict[str, EventLog] = {}
 
 
-def start(cores: int, scratch: str, memory: str, more: dict[str, str] | None = None) -> float:
-    """Starts the session; returns the seconds that it took."""
+def start(scratch: str, own: dict[str, str]) -> float:
+    """Starts the session with the local settings that the repository ships and `own`; returns the seconds that it took."""
+    # A cluster's driver, too, listens to nothing beyond this machine, and logs errors only.
+    os.environ.update(SPARK_LOCAL_IP="127.0.0.1", SPARK_CONF_DIR=str(conf_folder()))
     log = Path(scratch, "events")
     log.mkdir(parents=True, exist_ok=True)
     settings = {
         **{key: str(value) for key, value in load_layers(None, "local", [])["spark"].items()},
-        "spark.master": f"local[{cores}]",
-        "spark.driver.memory": memory,
         "spark.local.dir": f"{scratch}/local",
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": log.as_uri(),
         "spark.eventLog.compress": "false",
         "spark.eventLog.rolling.enabled": "false",
-        **(more or {}),
+        **own,
     }
     began = time.perf_counter()
     spark = start_session(settings, name="recspark-bench")

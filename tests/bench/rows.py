@@ -174,7 +174,7 @@ def details(row: Row) -> str:
     parts = [row.agreement] if row.agreement else []
     if row.ours_cpu_s is not None:
         against = f" against {row.peer_cpu_s:.1f}" if row.peer_cpu_s is not None else ""
-        parts.append(f"CPU {row.ours_cpu_s:.1f} s{against}")
+        parts.append(f"CPU of the whole call {row.ours_cpu_s:.1f} s{against}")
     parts += [f"peak {part.replace('_', ' ')} {size:,.0f} MiB" for part, size in row.peak_mib.items()]
     parts += [f"{metric.replace('_', ' ')} {size:,.1f} MiB" for metric, size in row.spark_mib.items()]
     parts += [f"{reached:.3g} of {most:.3g} {unit} ({reached / most:.0%})" for unit, (reached, most) in row.limits.items()]

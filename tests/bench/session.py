@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,29 @@ from tests.bench.sides import Side
 
 @dataclass
 class Bench:
-    """A bench in progress."""
+    """A bench in progress; `memory` is of the JVM of the local session."""
 
     folder: Path
     cores: int
     runs: int
-    ours: Side
+    memory: str
     peer: Side
     progress: Progress
+    sides: ExitStack
     rows: list[Row] = field(default_factory=list)
+
+    @cached_property
+    def ours(self) -> Side:
+        """The side with a local session, which is started when it is first asked for."""
+        self.now("Spark is starting")
+        settings = {"spark.master": f"local[{self.cores}]", "spark.driver.memory": self.memory}
+        side, seconds = self.sides.enter_context(spark_side(self.folder, settings))
+        self.say(f"Spark's start-up, in no figure: {seconds:.1f} s")
+        return side
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.progress.console.print(escape(text), highlight=False)
+        self.progress.console.print(escape(text), highlight=False, soft_wrap=True)
 
     def now(self, text: str) -> None:
         """What is being done."""
@@ -79,18 +90,21 @@ class Bench:
 
 
 @contextmanager
-def open_bench(cores: int, runs: int, memory: str, console: Console, more: dict[str, str] | None = None) -> Iterator[Bench]:
-    """Both sides started; all that they write is in a temporary folder, and gone at the end."""
+def spark_side(scratch: Path, settings: dict[str, str]) -> Iterator[tuple[Side, float]]:
+    """A side with a Spark session, and the seconds that the session took to start; it writes below `scratch`."""
+    side = Side()
+    try:
+        yield side, side.call(ours.start, str(scratch), settings)
+        side.call(ours.stop)
+    finally:
+        side.close()
+
+
+@contextmanager
+def open_bench(cores: int, runs: int, memory: str, console: Console) -> Iterator[Bench]:
+    """All that is written is in a temporary folder, and gone at the end, as all processes are."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with tempfile.TemporaryDirectory(prefix="recspark-bench-") as scratch, Progress(*columns, console=console, transient=True) as progress:
         progress.add_task("starting", total=None)
-        sides = Side(), Side()
-        bench = Bench(Path(scratch), cores, runs, *sides, progress)
-        try:
-            seconds = bench.ours.call(ours.start, cores, scratch, memory, more)
-            bench.say(f"Spark's start-up, in no figure below: {seconds:.1f} s")
-            yield bench
-            bench.ours.call(ours.stop)
-        finally:
-            for side in sides:
-                side.close()
+        with ExitStack() as sides:
+            yield Bench(Path(scratch), cores, runs, memory, sides.enter_context(closing(Side())), progress, sides)
