@@ -44,7 +44,7 @@ def _bench(work: Callable[[Bench], None], cores: int, runs: int, memory: str, js
                 write_json(bench.rows, json)
 
 
-@app.callback(epilog="")
+@app.callback()
 def _main() -> None:
     """Speed against implicit and MLlib, on generated worlds, all sides on the same data and cores.
 
@@ -126,4 +126,4 @@ def table(files: Annotated[list[Path], typer.Argument(help="What --json wrote.")
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="scripts/bench")

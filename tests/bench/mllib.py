@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import functions as F
 
+from recspark.columns import ITEM, USER
 from tests.bench.ours import materialise, session, timed
 
 _models: dict[str, ALSModel] = {}
@@ -36,15 +36,14 @@ def als(folder: str, *, rank: int, iterations: int, alpha: float, reg: float, se
     return (long - short) / iterations, {"whole": long}
 
 
-def factors(n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """The last fit's, by index; zeros for what has none."""
-    both = []
-    for frame, n in ((_models["als"].userFactors, n_users), (_models["als"].itemFactors, n_items)):
-        found = frame.toPandas()
-        vectors = np.zeros((n, _models["als"].rank), np.float32)
-        vectors[found["id"].to_numpy()] = np.stack(found["features"].to_numpy())
-        both.append(vectors)
-    return both[0], both[1]
+def write_factors(to: str) -> None:
+    """The last fit's, as kind, idx, vector."""
+    model = _models["als"]
+    kinds = [
+        frame.select(F.lit(kind).alias("kind"), F.col("id").cast("bigint").alias("idx"), F.col("features").alias("vector"))
+        for frame, kind in ((model.userFactors, USER), (model.itemFactors, ITEM))
+    ]
+    materialise(kinds[0].unionByName(kinds[1]), to)
 
 
 def topk(*, k: int) -> tuple[float, dict[str, Any]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,7 +16,6 @@ from recspark.candidates.cosine import build_item_cosine
 from recspark.handover.arrays import Published
 from recspark.runtime.config import conf_folder, load_layers
 from recspark.runtime.session import start_session
-from tests.bench.agree import Lists
 from tests.bench.data import EVENT_TYPE
 from tests.bench.sides import EventLog
 
@@ -115,32 +113,3 @@ def topk(folder: str, arrays: dict[str, Published], *, k: int, to: str | None = 
     """Masked top-k of every user by score_als_candidates, from the tables that `write_factors` wrote."""
     vectors, requests, seen = (session().read.parquet(f"{folder}/{name}") for name in ("vectors", "requests", "seen"))
     return timed(lambda: materialise(score_als_candidates(vectors, requests, seen, n_candidates=k, **arrays), to))
-
-
-def read_lists(folder: str, rows: list[int], k: int) -> Lists:
-    """Rows of `source_candidates` as arrays."""
-    found = session().read.parquet(folder).filter(F.col("request_idx").isin(rows)).collect()
-    lists = Lists(np.full((len(rows), k), -1, np.int64), np.zeros((len(rows), k), np.float32))
-    place = {row: n for n, row in enumerate(rows)}
-    for row in found:
-        n = len(row["items"])
-        lists.ids[place[row["request_idx"]], :n], lists.scores[place[row["request_idx"]], :n] = row["items"], row["scores"]
-    return lists
-
-
-def read_neighbours(folder: str, rows: list[int], k: int) -> tuple[Lists, np.ndarray]:
-    """Rows of `neighbours` as arrays, and their supports."""
-    found = session().read.parquet(folder).filter(F.col("idx").isin(rows)).toPandas()
-    lists, supports = Lists(np.full((len(rows), k), -1, np.int64), np.zeros((len(rows), k), np.float32)), np.zeros((len(rows), k), np.int64)
-    at = found["idx"].map({row: n for n, row in enumerate(rows)}).to_numpy(), found["position"].to_numpy()
-    lists.ids[at], lists.scores[at], supports[at] = found["neighbour_idx"], found["score"], found["support"]
-    return lists, supports
-
-
-def read_vectors(folder: str, kind: str, n: int) -> np.ndarray:
-    """Rows of `vectors` by index; zeros for what has none."""
-    found = session().read.parquet(folder).filter(F.col("kind") == kind).select("idx", "vector").toPandas()
-    stacked = np.stack(found["vector"].to_numpy()).astype(np.float32)
-    vectors = np.zeros((n, stacked.shape[1]), np.float32)
-    vectors[found["idx"].to_numpy()] = stacked
-    return vectors

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from recspark.columns import ITEM, USER
 from recspark.handover.arrays import Published
-from tests.bench.agree import Lists, implicit_loss, neighbours_agree
+from tests.bench.agree import Lists, implicit_loss, lists_agree, neighbours_agree
 from tests.bench.data import Size, read_matrix, write_factors
+from tests.bench.outputs import read_lists, read_neighbours, read_vectors
 from tests.bench.rows import Check
 
 
@@ -50,11 +52,15 @@ def als(
     return float(np.median(seconds)), {"whole": reading + whole}
 
 
-def als_loss(folder: str, size: Size, *, alpha: float, reg: float, vectors: tuple[np.ndarray, np.ndarray] | None = None) -> float:
-    """The objective of `vectors` (users', items'), or of the last fit."""
+def als_loss(folder: str, size: Size, *, alpha: float, reg: float, written: str | None = None) -> float:
+    """The objective of the `vectors` that were written to a folder, or of the last fit here."""
     matrix = _matrix(folder, size)[0]
-    users, items = vectors or (_models["als"].user_factors, _models["als"].item_factors)
-    return implicit_loss(np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices, users, items, alpha=alpha, reg=reg)
+    if written is None:
+        vectors = _models["als"].user_factors, _models["als"].item_factors
+    else:
+        vectors = read_vectors(written, USER, size.n_users), read_vectors(written, ITEM, size.n_items)
+    users = np.repeat(np.arange(size.n_users), np.diff(matrix.indptr))
+    return implicit_loss(users, matrix.indices, *vectors, alpha=alpha, reg=reg)
 
 
 def write_last_factors(folder: str, size: Size, target: str) -> dict[str, Published]:
@@ -73,15 +79,14 @@ def topk(folder: str, size: Size, *, k: int, threads: int) -> tuple[float, dict[
     return seconds, {"whole": reading + seconds}
 
 
-def last_lists(rows: list[int]) -> Lists:
-    """Of the last top-k; what implicit fills short lists with has the lowest score there is."""
-    ids, scores = (values[rows] for values in _models["lists"])
-    return Lists(np.where(scores > np.finfo(np.float32).min, ids, -1), scores)
-
-
-def seen_items(folder: str, size: Size, rows: list[int]) -> list[np.ndarray]:
+def check_lists(folder: str, size: Size, rows: list[int], written: str, *, k: int) -> Check:
+    """The lists that were written to a folder against those of the last top-k here."""
     matrix = _matrix(folder, size)[0]
-    return [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows]
+    seen = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows]
+    ids, scores = (values[rows] for values in _models["lists"])
+    # What implicit fills short lists with has the lowest score there is.
+    theirs = Lists(np.where(scores > np.finfo(np.float32).min, ids, -1), scores)
+    return lists_agree(read_lists(written, rows, k), theirs, seen)
 
 
 def cosine(folder: str, size: Size, *, n_neighbours: int, threads: int, users: bool = False) -> tuple[float, dict[str, Any]]:
@@ -101,20 +106,19 @@ def cosine(folder: str, size: Size, *, n_neighbours: int, threads: int, users: b
     return seconds, {"whole": reading + seconds}
 
 
-def check_neighbours(
-    folder: str, size: Size, rows: list[int], ours: Lists, supports: np.ndarray, *, min_support: int, users: bool = False
-) -> Check:
-    """Ours, and the last fit's less each item itself, against the exact product."""
+def check_neighbours(folder: str, size: Size, rows: list[int], written: str, *, k: int, min_support: int, users: bool = False) -> Check:
+    """The neighbours that were written to a folder, and the last fit's less each item itself, against the exact product."""
     matrix = _matrix(folder, size)[0]
     if users:
         matrix = matrix.T.tocsr()
-    own = neighbours_agree(ours, supports, rows, matrix, min_support=min_support)
-    theirs = Lists(np.full((len(rows), ours.ids.shape[1] - 1), -1, np.int64), np.zeros((len(rows), ours.ids.shape[1] - 1), np.float32))
+    found, supports = read_neighbours(written, rows, k)
+    own = neighbours_agree(found, supports, rows, matrix, min_support=min_support)
+    theirs = Lists(np.full((len(rows), k - 1), -1, np.int64), np.zeros((len(rows), k - 1), np.float32))
     for place, row in enumerate(rows):
-        found = _models["similarity"][row]
-        others = found.indices != row
-        order = np.argsort(-found.data[others], kind="stable")[: theirs.ids.shape[1]]
-        theirs.ids[place, : len(order)], theirs.scores[place, : len(order)] = found.indices[others][order], found.data[others][order]
+        similar = _models["similarity"][row]
+        others = np.flatnonzero(similar.indices != row)
+        best = others[np.argsort(-similar.data[others], kind="stable")][: k - 1]
+        theirs.ids[place, : len(best)], theirs.scores[place, : len(best)] = similar.indices[best], similar.data[best]
     peer = neighbours_agree(theirs, None, rows, matrix, min_support=1)
     return Check(
         own.ok and peer.ok, f"{own.said}, supports >= {min_support}" if own.ok and peer.ok else f"ours: {own.said}; peer: {peer.said}"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench import mllib, ours, peak, peers
-from tests.bench.agree import lists_agree, losses_agree
+from tests.bench.agree import losses_agree
 from tests.bench.data import ML1M, Size, ml20m
 from tests.bench.rows import Check, Measured, compare
 from tests.bench.session import Bench
@@ -40,10 +40,8 @@ def _als_peer(bench: Bench, folder: str, size: Size, rank: int, iterations: int)
 
 def _als_check(bench: Bench, folder: str, size: Size) -> Check:
     """The objective of both sides' last fits, which had the same number of iterations."""
-    written = f"{bench.folder}/vectors"
-    vectors = tuple(bench.ours.call(ours.read_vectors, written, kind, n) for kind, n in (("user", size.n_users), ("item", size.n_items)))
     settings = {"alpha": ALS_SETTINGS["alpha"], "reg": ALS_SETTINGS["reg"]}
-    own = bench.peer.call(peers.als_loss, folder, size, vectors=vectors, **settings)
+    own = bench.peer.call(peers.als_loss, folder, size, written=f"{bench.folder}/vectors", **settings)
     return losses_agree(own, bench.peer.call(peers.als_loss, folder, size, **settings))
 
 
@@ -82,10 +80,9 @@ def _als_against_mllib(bench: Bench, size: Size, rank: int) -> None:
         lambda: bench.ours.measure(mllib.als, folder, iterations=1, **knobs),
         n=1,
     )
-    written = f"{bench.folder}/vectors"
-    own = tuple(bench.ours.call(ours.read_vectors, written, kind, n) for kind, n in (("user", size.n_users), ("item", size.n_items)))
-    theirs = bench.ours.call(mllib.factors, size.n_users, size.n_items)
-    losses = [bench.peer.call(peers.als_loss, folder, size, alpha=ALS_SETTINGS["alpha"], reg=0.0, vectors=both) for both in (own, theirs)]
+    written = f"{bench.folder}/vectors", f"{bench.folder}/vectors-mllib"
+    bench.ours.call(mllib.write_factors, written[1])
+    losses = [bench.peer.call(peers.als_loss, folder, size, alpha=ALS_SETTINGS["alpha"], reg=0.0, written=path) for path in written]
     check = losses_agree(*losses, tolerance=0.03)
     seconds = [[run.seconds for run in runs] for runs in measured]
     bench.add(compare(f"ALS iteration, rank {rank}", *seconds, "MLlib", target=MLLIB_TARGET, check=check, data=str(size)))
@@ -112,8 +109,7 @@ def bench_similarity(bench: Bench, size: Size, users_size: Size) -> None:
         written = f"{bench.folder}/neighbours"
         bench.ours.call(ours.item_cosine, folder, to=written, **own)
         rows = _sample(this.n_users if users else this.n_items, SAMPLE // 4)
-        found, supports = bench.ours.call(ours.read_neighbours, written, rows, K)
-        check = bench.peer.call(peers.check_neighbours, folder, this, rows, found, supports, min_support=MIN_SUPPORT, users=users)
+        check = bench.peer.call(peers.check_neighbours, folder, this, rows, written, k=K, min_support=MIN_SUPPORT, users=users)
         bench.add_pair(name, name, IMPLICIT, measured, this, target=SIMILARITY_TARGET, check=check)
 
 
@@ -140,8 +136,7 @@ def bench_topk(bench: Bench, size: Size, *, rank: int = 64, with_mllib: bool = F
     bench.now(f"{name}: do the lists agree?")
     written, rows = f"{bench.folder}/lists", _sample(size.n_users)
     bench.ours.call(ours.topk, target, arrays, k=K, to=written)
-    lists = bench.ours.call(ours.read_lists, written, rows, K), bench.peer.call(peers.last_lists, rows)
-    check = lists_agree(*lists, bench.peer.call(peers.seen_items, folder, size, rows))
+    check = bench.peer.call(peers.check_lists, folder, size, rows, written, k=K)
     reached = peak.reached(peak.topk_work(size.n_users, size.n_items, rank), measured[0], limits)
     bench.add_pair(name, name, IMPLICIT, measured, size, target=TOPK_TARGET, check=check, limits=reached)
     if with_mllib:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.bench.data import Size, ml20m, read_matrix, write_factors, write_world
+from tests.bench.outputs import read_lists, read_neighbours, read_vectors
 from tests.bench.peak import als_work, topk_work
 from tests.bench.sides import EventLog, Side, watched
 from tests.worlds import zipf
@@ -86,8 +89,6 @@ def test_both_sides_get_the_same_world(tmp_path: Path):
 
 
 def test_factors_as_tables(tmp_path: Path):
-    import pyarrow.parquet as pq
-
     size = Size(9, 5, 20)
     matrix = read_matrix(write_world(size, tmp_path / "world"), size)
     users, items = np.arange(18, dtype=np.float32).reshape(9, 2), np.ones((5, 2), np.float32)
@@ -103,3 +104,26 @@ def test_factors_as_tables(tmp_path: Path):
 def test_sizes_in_words():
     assert str(ml20m(1)) == "138 k x 26.7 k, 16.4 M"
     assert str(Size(60, 40, 600)) == "60 x 40, 600"
+
+
+def test_what_was_written_is_read_by_index(tmp_path: Path):
+    vectors = {"kind": ["item", "user", "user"], "idx": [0, 2, 0], "vector": [[9.0, 9.0], [3.0, 4.0], [1.0, 2.0]]}
+    pq.write_table(pa.table(vectors), tmp_path / "vectors")
+    assert read_vectors(str(tmp_path / "vectors"), "user", 4).tolist() == [[1, 2], [0, 0], [3, 4], [0, 0]]
+    lists = {"request_idx": [7, 3, 5], "items": [[1], [4, 2], [6]], "scores": [[0.1], [0.9, 0.8], [0.5]]}
+    pq.write_table(pa.table(lists), tmp_path / "lists")
+    found = read_lists(str(tmp_path / "lists"), [3, 4, 7], 2)
+    assert found.ids.tolist() == [[4, 2], [-1, -1], [1, -1]]
+    assert np.allclose(found.scores, [[0.9, 0.8], [0, 0], [0.1, 0]])
+    columns = {
+        "idx": [4, 4, 1, 3],
+        "neighbour_idx": [8, 9, 6, 5],
+        "score": [0.5, 0.25, 1.0, 1.0],
+        "support": [2, 3, 4, 5],
+        "position": [1, 0, 0, 0],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "neighbours")
+    neighbours, supports = read_neighbours(str(tmp_path / "neighbours"), [1, 4], 2)
+    assert neighbours.ids.tolist() == [[6, -1], [9, 8]]
+    assert neighbours.scores.tolist() == [[1, 0], [0.25, 0.5]]
+    assert supports.tolist() == [[4, 0], [3, 2]]
