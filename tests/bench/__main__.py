@@ -29,7 +29,7 @@ WithMllib = Annotated[bool, typer.Option("--with-mllib", help="Measure MLlib too
 
 
 def _bench(work: Callable[[Bench], None], cores: int, runs: int, memory: str, json: Path | None) -> None:
-    """Runs `work`, shows its rows and writes them; what was measured before a failure is shown too."""
+    """Runs `work`, shows its rows and writes them, also what was measured before a failure; exit code 1 where a row is not as it should be."""
     console, screen = Console(stderr=True), Console()
     if not screen.is_terminal:
         screen.width = 160
@@ -42,6 +42,8 @@ def _bench(work: Callable[[Bench], None], cores: int, runs: int, memory: str, js
             screen.print(screen_table(bench.rows))
             if json is not None:
                 write_json(bench.rows, json)
+    if any(row.met is False or row.agrees is False for row in bench.rows):
+        raise typer.Exit(1)
 
 
 @app.callback()
@@ -49,7 +51,7 @@ def _main() -> None:
     """Speed against implicit and MLlib, on generated worlds, all sides on the same data and cores.
 
     Strict ratios set recspark from Parquet files against the peer from arrays in memory. Spark's start-up is told apart; compiling is done
-    in a warm-up before anything is timed.
+    in a warm-up before anything is timed. Exit code 1 where a target is missed or the outputs do not agree.
 
         scripts/bench als --json als.json             # default world, rank 64 and 128
         scripts/bench similarity --scale 0.1 --runs 1 # a tenth of the users

@@ -51,8 +51,8 @@ def topk(*, k: int) -> tuple[float, dict[str, Any]]:
     return timed(lambda: materialise(_models["als"].recommendForAllUsers(k)))
 
 
-def masked_topk(folder: str, *, k: int) -> tuple[float, dict[str, Any]]:
-    """The same with a mask: k and the longest history, less the pairs that are known, cut to k."""
+def masked_topk(folder: str, *, k: int, to: str | None = None) -> tuple[float, dict[str, Any]]:
+    """The same with a mask: k and the longest history, less the pairs that are known, cut to k. As rows of `source_candidates`."""
     pairs = session().read.parquet(folder).select(F.col("user_idx").cast("int"), "item_idx")
 
     def work() -> None:
@@ -60,7 +60,14 @@ def masked_topk(folder: str, *, k: int) -> tuple[float, dict[str, Any]]:
         many = _models["als"].recommendForAllUsers(k + longest)
         flat = many.select("user_idx", F.posexplode("recommendations").alias("place", "found"))
         left = flat.select("user_idx", "place", "found.item_idx", "found.rating").join(pairs, ["user_idx", "item_idx"], "left_anti")
-        lists = F.slice(F.array_sort(F.collect_list(F.struct("place", "item_idx", "rating"))), 1, k)
-        materialise(left.groupBy("user_idx").agg(lists.alias("found")))
+        best = left.groupBy("user_idx").agg(
+            F.slice(F.array_sort(F.collect_list(F.struct("place", "item_idx", "rating"))), 1, k).alias("best")
+        )
+        columns = (
+            F.col("user_idx").cast("bigint").alias("request_idx"),
+            F.col("best.item_idx").alias("items"),
+            F.col("best.rating").alias("scores"),
+        )
+        materialise(best.select(*columns), to)
 
     return timed(work)

@@ -52,19 +52,22 @@ def als(
     return float(np.median(seconds)), {"whole": reading + whole}
 
 
+def _vectors(size: Size, written: str | None) -> tuple[np.ndarray, np.ndarray]:
+    if written is None:
+        return _models["als"].user_factors, _models["als"].item_factors
+    return read_vectors(written, USER, size.n_users), read_vectors(written, ITEM, size.n_items)
+
+
 def als_loss(folder: str, size: Size, *, alpha: float, reg: float, written: str | None = None) -> float:
     """The objective of the `vectors` that were written to a folder, or of the last fit here."""
     matrix = _matrix(folder, size)[0]
-    if written is None:
-        vectors = _models["als"].user_factors, _models["als"].item_factors
-    else:
-        vectors = read_vectors(written, USER, size.n_users), read_vectors(written, ITEM, size.n_items)
     users = np.repeat(np.arange(size.n_users), np.diff(matrix.indptr))
-    return implicit_loss(users, matrix.indices, *vectors, alpha=alpha, reg=reg)
+    return implicit_loss(users, matrix.indices, *_vectors(size, written), alpha=alpha, reg=reg)
 
 
-def write_last_factors(folder: str, size: Size, target: str) -> dict[str, Published]:
-    return write_factors(_models["als"].user_factors, _models["als"].item_factors, _matrix(folder, size)[0], Path(target))
+def write_tables(folder: str, size: Size, target: str, *, written: str | None = None) -> dict[str, Published]:
+    """What top-k starts from: of the `vectors` that were written to a folder, or of the last fit here."""
+    return write_factors(*_vectors(size, written), _matrix(folder, size)[0], Path(target))
 
 
 def topk(folder: str, size: Size, *, k: int, threads: int) -> tuple[float, dict[str, Any]]:
@@ -79,10 +82,12 @@ def topk(folder: str, size: Size, *, k: int, threads: int) -> tuple[float, dict[
     return seconds, {"whole": reading + seconds}
 
 
-def check_lists(folder: str, size: Size, rows: list[int], written: str, *, k: int) -> Check:
-    """The lists that were written to a folder against those of the last top-k here."""
+def check_lists(folder: str, size: Size, rows: list[int], written: str, *, k: int, peer_written: str | None = None) -> Check:
+    """The lists that were written to a folder against those that a peer wrote to another, or those of the last top-k here."""
     matrix = _matrix(folder, size)[0]
     seen = [matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]] for row in rows]
+    if peer_written is not None:
+        return lists_agree(read_lists(written, rows, k), read_lists(peer_written, rows, k), seen)
     ids, scores = (values[rows] for values in _models["lists"])
     # What implicit fills short lists with has the lowest score there is.
     theirs = Lists(np.where(scores > np.finfo(np.float32).min, ids, -1), scores)

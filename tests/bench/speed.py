@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -117,7 +118,7 @@ def prepare_topk(bench: Bench, size: Size, rank: int) -> tuple[str, str, dict[st
     """Factors from two iterations of the peer, in memory there and as tables here: the world, the tables, the published arrays."""
     folder, target = bench.world(size), f"{bench.folder}/topk-{size.n_users}-{size.n_items}"
     _als_peer(bench, folder, size, rank, 2)
-    return folder, target, bench.peer.call(peers.write_last_factors, folder, size, target)
+    return folder, target, bench.peer.call(peers.write_tables, folder, size, target)
 
 
 def bench_topk(bench: Bench, size: Size, *, rank: int = 64, with_mllib: bool = False) -> None:
@@ -144,20 +145,26 @@ def bench_topk(bench: Bench, size: Size, *, rank: int = 64, with_mllib: bool = F
 
 
 def _topk_against_mllib(bench: Bench, size: Size, rank: int) -> None:
-    """recommendForAllUsers knows no mask and does less; with the mask around it, it does the same."""
-    folder, target, arrays = prepare_topk(bench, size, rank)
-    knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
+    """Both from MLlib's factors. recommendForAllUsers knows no mask and does less; with the mask around it, it does the same."""
+    folder, target = bench.world(size), f"{bench.folder}/topk-mllib"
+    vectors, ours_lists, their_lists = (f"{bench.folder}/{name}" for name in ("vectors-mllib", "lists", "lists-mllib"))
     bench.now("MLlib: factors for its top-k")
-    bench.ours.call(mllib.als, folder, iterations=1, **knobs)
-    for peer_name, function, arguments in (
-        ("MLlib recommendForAllUsers, no mask", mllib.topk, ()),
-        ("MLlib, k + longest history, anti-join", mllib.masked_topk, (folder,)),
-    ):
-        measured = bench.rounds(
-            peer_name,
-            lambda: bench.ours.measure(ours.topk, target, arrays, k=K),
-            lambda function=function, arguments=arguments: bench.ours.measure(function, *arguments, k=K),
-            n=1,
-        )
+    bench.ours.call(mllib.als, folder, rank=rank, iterations=1, blocks=bench.cores, **ALS_SETTINGS)
+    bench.ours.call(mllib.write_factors, vectors)
+    arrays = bench.peer.call(peers.write_tables, folder, size, target, written=vectors)
+    bench.ours.call(ours.topk, target, arrays, k=K, to=ours_lists)
+
+    def against(peer_name: str, peer: Callable[[], Measured], check: Callable[[], Check | None]) -> None:
+        measured = bench.rounds(peer_name, lambda: bench.ours.measure(ours.topk, target, arrays, k=K), peer, n=1)
         seconds = [[run.seconds for run in runs] for runs in measured]
-        bench.add(compare(f"top {K} of every user, rank {rank}", *seconds, peer_name, target=MLLIB_TARGET, data=str(size)))
+        bench.add(compare(f"top {K} of every user, rank {rank}", *seconds, peer_name, target=MLLIB_TARGET, check=check(), data=str(size)))
+
+    def lists_are_equal() -> Check:
+        return bench.peer.call(peers.check_lists, folder, size, _sample(size.n_users), ours_lists, k=K, peer_written=their_lists)
+
+    against("MLlib, no mask", lambda: bench.ours.measure(mllib.topk, k=K), lambda: None)
+    against(
+        "MLlib, k + longest history, anti-join",
+        lambda: bench.ours.measure(mllib.masked_topk, folder, k=K, to=their_lists),
+        lists_are_equal,
+    )
