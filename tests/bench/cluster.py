@@ -18,6 +18,7 @@ from tests.bench.session import Bench, spark_side
 from tests.bench.sides import Side
 
 RANK = 64
+ITERATIONS = 5
 MEMORY_TARGET = 1.1
 _ROOT = Path(__file__).parents[2]
 # Below the 2 GiB that a worker of `standalone_cluster` has: the driver's is small, so that what grows would be seen.
@@ -43,12 +44,12 @@ def _jobs(bench: Bench, size: Size) -> dict[str, Callable[[Side, str | None], Me
     folder = bench.world(size)
 
     def als(side: Side, to: str | None) -> Measured:
-        return side.measure(ours.als, folder, rank=RANK, iterations=1, to=to, **speed.ALS_SETTINGS)
+        return side.measure(ours.als, folder, rank=RANK, iterations=ITERATIONS, to=to, **speed.ALS_SETTINGS)
 
     def similarity(side: Side, to: str | None) -> Measured:
         return side.measure(ours.item_cosine, folder, n_neighbours=speed.K, min_support=speed.MIN_SUPPORT, to=to)
 
-    return {f"ALS fit of 2 iterations, rank {RANK}": als, f"item-item cosine, K = {speed.K}": similarity}
+    return {f"ALS fit of {ITERATIONS} iterations, rank {RANK}": als, f"item-item cosine, K = {speed.K}": similarity}
 
 
 def bench_cluster(bench: Bench, size: Size) -> None:

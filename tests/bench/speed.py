@@ -46,8 +46,8 @@ def _als_check(bench: Bench, folder: str, size: Size) -> Check:
     return losses_agree(own, bench.peer.call(peers.als_loss, folder, size, **settings))
 
 
-def bench_als(bench: Bench, size: Size, *, ranks: tuple[int, ...] = (64, 128), iterations: int = 4, mllib_size: Size | None = None) -> None:
-    """Seconds of one full iteration (users and items) of implicit ALS, and of a whole fit of 1 + `iterations`."""
+def bench_als(bench: Bench, size: Size, *, ranks: tuple[int, ...] = (64, 128), iterations: int = 5, mllib_size: Size | None = None) -> None:
+    """Seconds of one full iteration (users and items) of implicit ALS, and of a whole fit."""
     tiny, folder = bench.world(WARM_UP), bench.world(size)
     bench.peer.call(peers.load, folder, size)
     limits = bench.peer.call(peak.measure, bench.cores)
@@ -59,11 +59,11 @@ def bench_als(bench: Bench, size: Size, *, ranks: tuple[int, ...] = (64, 128), i
         measured = bench.rounds(
             f"ALS rank {rank}",
             lambda rank=rank: _als_ours(bench, folder, rank, iterations),
-            lambda rank=rank: _als_peer(bench, folder, size, rank, 1 + iterations),
+            lambda rank=rank: _als_peer(bench, folder, size, rank, iterations),
         )
         bench.now(f"ALS rank {rank}: do the losses agree?")
         check = _als_check(bench, folder, size)
-        names = f"ALS iteration, rank {rank}", f"ALS fit of {1 + iterations} iterations, rank {rank}", f"{IMPLICIT} CG"
+        names = f"ALS iteration, rank {rank}", f"ALS fit of {iterations} iterations, rank {rank}", f"{IMPLICIT} CG"
         reached = peak.reached(peak.als_work(**asdict(size), rank=rank), measured[0], limits)
         bench.add_pair(*names, measured, size, target=ALS_TARGETS.get(rank), check=check, limits=reached)
     if mllib_size is not None:
@@ -77,7 +77,7 @@ def _als_against_mllib(bench: Bench, size: Size, rank: int) -> None:
     knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
     measured = bench.rounds(
         "ALS against MLlib",
-        lambda: _als_ours(bench, folder, rank, 1),
+        lambda: _als_ours(bench, folder, rank, 2),
         lambda: bench.ours.measure(mllib.als, folder, iterations=1, **knobs),
         n=1,
     )

@@ -15,7 +15,7 @@ PYTHON = """#!/usr/bin/env bash
 case "$*" in
   "-m venv "*) step=venv; [ "$FAILS" = venv ] || { mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; } ;;
   "-m pip --version") step=version ;;
-  "-m pip install "*) step=pip; echo "${*: -1}" >"$HOME/asked" ;;
+  "-m pip install "*) step=pip ;;
   -) step=delta; cat >/dev/null ;;
   -V) echo "Python 3.11.9" ;;
   *) [ "$FAILS" != python ] || exit 1 ;;
@@ -53,10 +53,10 @@ class Machine:
         shutil.rmtree(self.java)
         self.stub("sed", "#!/usr/bin/env bash\ncat >/dev/null </dev/null\n")
 
-    def setup(self, *extra: str, fails: str = "nowhere", says: str = "") -> tuple[int, str, str]:
+    def setup(self, fails: str = "nowhere", says: str = "") -> tuple[int, str, str]:
         """Exit status, standard output, standard error."""
         environment = {"PATH": str(self.path), "JAVA_HOME": str(self.java), "HOME": str(self.path.parent), "FAILS": fails, "SAYS": says}
-        answer = subprocess.run(["scripts/setup", *extra], cwd=self.checkout, env=environment, capture_output=True, text=True, check=False)
+        answer = subprocess.run(["scripts/setup"], cwd=self.checkout, env=environment, capture_output=True, text=True, check=False)
         return answer.returncode, answer.stdout, answer.stderr
 
 
@@ -79,16 +79,6 @@ def test_what_was_set_up_is_set_up_again_when_the_pins_change(machine: Machine):
     with (machine.checkout / "conf" / "constraints.txt").open("a") as pins:
         pins.write("more==1\n")
     assert machine.setup(fails="pip", says="no such version")[0] == 1
-
-
-def test_an_extra_is_installed_when_it_is_asked_for_and_never_before(machine: Machine):
-    asked = machine.path.parent / "asked"
-    machine.setup()
-    assert asked.read_text() == ".[spark,torch,demo,report,test,check,package]\n"
-    assert machine.setup("bench", fails="pip")[0] == 1
-    assert machine.setup("bench")[0] == 0
-    assert asked.read_text() == ".[spark,torch,demo,report,test,check,package,bench]\n"
-    assert machine.setup("bench", fails="pip") == machine.setup(fails="pip") == (0, "", "")
 
 
 def test_no_java(machine: Machine):
