@@ -71,10 +71,6 @@ def timed(work: Callable[[], object]) -> tuple[float, dict[str, Any]]:
     return time.perf_counter() - began, {"spark": _spark_bytes()}
 
 
-def _scratch() -> str:
-    return str(session().conf.get("spark.local.dir"))
-
-
 def materialise(frame: DataFrame, to: str | None = None) -> None:
     """Every row is computed; and written as Parquet where `to` names a folder."""
     if to is None:
@@ -98,7 +94,7 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
         materialise(fit_als(interactions, weights=WEIGHTS, engine="blocked", max_iter=iterations, **given, **knobs), to)
 
     # A folder of its own: a fit goes on where an earlier one in its folder stopped.
-    with tempfile.TemporaryDirectory(dir=_scratch()) as state:
+    with tempfile.TemporaryDirectory(dir=Path(folder).parent) as state:
         whole, result = timed(lambda: fit(state))
     sent = sum(block["bytes_sent"] for block in told["fit"]["blocks"]) // iterations
     result["spark"]["sent_task_to_task_an_iteration"] = sent
