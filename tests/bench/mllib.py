@@ -33,6 +33,10 @@ def als(folder: str, *, rank: int, iterations: int, alpha: float, reg: float, se
 
     short, long = fit(1), fit(1 + iterations)
     pairs.unpersist()
+    if long <= short:
+        raise ValueError(
+            f"MLlib: {1 + iterations} iterations took {long:.2f} s and 1 took {short:.2f} s: the world is too small to time an iteration"
+        )
     return (long - short) / iterations, {"whole": long}
 
 

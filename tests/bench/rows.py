@@ -86,7 +86,13 @@ def compare(
     peer_measured: Sequence[Measured] = (),
     limits: dict[str, tuple[float, float]] | None = None,
 ) -> Row:
-    """The row of the medians of `ours` and `peer`; memory is the highest of all runs, CPU time and Spark's bytes medians."""
+    """The row of the medians of `ours` and `peer`; memory is the highest of all runs, CPU time and Spark's bytes medians.
+
+    Raises:
+        ValueError: seconds that are not above 0.
+    """
+    if unit == "s" and min([*ours, *peer]) <= 0:
+        raise ValueError(f"{name}: {list(ours)} and {list(peer)} seconds: what was timed takes longer than no time")
     own, other = statistics.median(ours), statistics.median(peer) if peer else None
     ratio = own / other if other is not None else None
     agrees = check.ok if check else None

@@ -75,10 +75,12 @@ def _als_against_mllib(bench: Bench, size: Size, rank: int) -> None:
     folder = bench.world(size)
     bench.peer.call(peers.load, folder, size)
     knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
+    bench.now("MLlib: warm-up")
+    bench.ours.call(mllib.als, bench.world(WARM_UP), iterations=3, **knobs)
     measured = bench.rounds(
         "ALS against MLlib",
-        lambda: _als_ours(bench, folder, rank, 2),
-        lambda: bench.ours.measure(mllib.als, folder, iterations=1, **knobs),
+        lambda: _als_ours(bench, folder, rank, 3),
+        lambda: bench.ours.measure(mllib.als, folder, iterations=2, **knobs),
         n=1,
     )
     written = f"{bench.folder}/vectors", f"{bench.folder}/vectors-mllib"

@@ -38,6 +38,12 @@ def test_met_only_below_the_target_and_in_agreement(ours: float, peer: float | N
     assert compare("work", [ours], [] if peer is None else [peer], "peer", target=target, check=check).met is met
 
 
+def test_no_time_is_no_time():
+    with pytest.raises(ValueError, match="longer than no time"):
+        compare("ALS", [1.0], [-0.5], "MLlib", target=0.1)
+    assert compare("growth", [-0.1], unit="", target=1.1).met
+
+
 def test_memory_is_the_highest_and_sparks_bytes_the_median_of_the_runs():
     own = [measured(1, driver_python=100, driver_jvm=900, workers=50), measured(2, driver_python=120, driver_jvm=800), measured(4)]
     row = compare("work", [1, 2, 4], [1], "peer", ours_measured=own, peer_measured=[measured(1, driver_python=30, workers=12)])
