@@ -13,26 +13,31 @@ from tests.bench.ours import materialise, session, timed
 _models: dict[str, ALSModel] = {}
 
 
-def als(folder: str, *, rank: int, iterations: int, alpha: float, reg: float, seed: int, blocks: int) -> tuple[float, dict[str, Any]]:
-    """Seconds of one full iteration, from fits of 1 and of 1 + `iterations`."""
-    pairs = (
-        session().read.parquet(folder).select(F.col("user_idx").cast("int"), "item_idx", F.lit(1.0).cast("float").alias("rating")).persist()
-    )
-    pairs.count()
+def fit(folder: str, *, max_iter: int, rank: int, alpha: float, reg: float, seed: int, blocks: int) -> float:
+    """Fits, and keeps the model; returns the seconds, from pairs in Spark's cache to the users' factors."""
+    pairs = session().read.parquet(folder).select(F.col("user_idx").cast("int"), "item_idx", F.lit(1.0).cast("float").alias("rating"))
+    columns = {"userCol": "user_idx", "itemCol": "item_idx", "ratingCol": "rating"}
+    knobs = {"rank": rank, "maxIter": max_iter, "regParam": reg, "alpha": alpha, "seed": seed}
+    solver = ALS(implicitPrefs=True, numUserBlocks=blocks, numItemBlocks=blocks, **columns, **knobs)
 
-    def fit(max_iter: int) -> float:
-        columns = {"userCol": "user_idx", "itemCol": "item_idx", "ratingCol": "rating"}
-        knobs = {"rank": rank, "maxIter": max_iter, "regParam": reg, "alpha": alpha, "seed": seed}
-        solver = ALS(implicitPrefs=True, numUserBlocks=blocks, numItemBlocks=blocks, **columns, **knobs)
+    def work() -> None:
+        _models["als"] = solver.fit(pairs)
+        materialise(_models["als"].userFactors)
 
-        def work() -> None:
-            _models["als"] = solver.fit(pairs)
-            materialise(_models["als"].userFactors)
-
+    pairs.persist().count()
+    try:
         return timed(work)[0]
+    finally:
+        pairs.unpersist()
 
-    short, long = fit(1), fit(1 + iterations)
-    pairs.unpersist()
+
+def als(folder: str, *, iterations: int, **knobs: Any) -> tuple[float, dict[str, Any]]:
+    """Seconds of one full iteration, from fits of 1 and of 1 + `iterations`.
+
+    Raises:
+        ValueError: the longer fit took no longer.
+    """
+    short, long = (fit(folder, max_iter=n, **knobs) for n in (1, 1 + iterations))
     if long <= short:
         raise ValueError(
             f"MLlib: {1 + iterations} iterations took {long:.2f} s and 1 took {short:.2f} s: the world is too small to time an iteration"

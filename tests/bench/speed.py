@@ -76,7 +76,7 @@ def _als_against_mllib(bench: Bench, size: Size, rank: int) -> None:
     bench.peer.call(peers.load, folder, size)
     knobs = {"rank": rank, "blocks": bench.cores, **ALS_SETTINGS}
     bench.now("MLlib: warm-up")
-    bench.ours.call(mllib.als, bench.world(WARM_UP), iterations=3, **knobs)
+    bench.ours.call(mllib.fit, bench.world(WARM_UP), max_iter=3, **knobs)
     measured = bench.rounds(
         "ALS against MLlib",
         lambda: _als_ours(bench, folder, rank, 3),
@@ -151,7 +151,7 @@ def _topk_against_mllib(bench: Bench, size: Size, rank: int) -> None:
     folder, target = bench.world(size), f"{bench.folder}/topk-mllib"
     vectors, ours_lists, their_lists = (f"{bench.folder}/{name}" for name in ("vectors-mllib", "lists", "lists-mllib"))
     bench.now("MLlib: factors for its top-k")
-    bench.ours.call(mllib.als, folder, rank=rank, iterations=1, blocks=bench.cores, **ALS_SETTINGS)
+    bench.ours.call(mllib.fit, folder, max_iter=1, rank=rank, blocks=bench.cores, **ALS_SETTINGS)
     bench.ours.call(mllib.write_factors, vectors)
     arrays = bench.peer.call(peers.write_tables, folder, size, target, written=vectors)
     bench.ours.call(ours.topk, target, arrays, k=K, to=ours_lists)
