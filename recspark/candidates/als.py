@@ -13,12 +13,14 @@ from pyspark.sql import functions as F
 from recspark.candidates.als_blocks import Recipe
 from recspark.candidates.als_mllib import fit_mllib, no_vectors
 from recspark.candidates.als_stage import Fit, fit_blocks
+from recspark.candidates.fold_in import fold_in
 from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
-from recspark.columns import USER
+from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
+from recspark.handover.arrays import Published, publish
 from recspark.kernels.topk import top_items_by_factors
-from recspark.tables.lineage import ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
+from recspark.tables.lineage import ContextRows, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
 
 
@@ -55,22 +57,31 @@ def score_als_candidates(
 
 
 def _weighted_events(
-    interactions: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
+    interactions: DataFrame, since: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
 ) -> DataFrame:
     """user_idx, item_idx, weight: what is learnt from, an event a row: pairs are added up where they lie together."""
-    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days).filter("weight > 0")
+    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days, since=since).filter("weight > 0")
     return weighted.select("user_idx", "item_idx", (F.col("weight") * alpha).alias("weight"))
 
 
-def _weighted_ratings(interactions: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
+def _weighted_ratings(interactions: DataFrame, since: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
     """user_idx, item_idx, weight, target: each pair's latest rating; it weighs as its type and its age say."""
-    weighted = with_weight(interactions, weights, value_as="ignore", half_life_days=half_life_days)
+    weighted = with_weight(interactions, weights, value_as="ignore", half_life_days=half_life_days, since=since)
     latest = keep_latest_ratings(weighted, weights, also=["weight"])
     return latest.select("user_idx", "item_idx", "weight", F.col("rating").alias("target"))
 
 
+def _published_items(vectors: DataFrame, folder: str) -> Published:
+    """The item vectors as arrays that tasks map; item-sized, they pass the driver."""
+    rows = vectors.filter(F.col("kind") == ITEM).select("idx", "vector", "bias").toArrow().combine_chunks()
+    factors = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
+    arrays = {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
+    return publish(arrays, f"{folder}/items")
+
+
 def fit_als(
     interactions: LearnRows,
+    context: ContextRows,
     *,
     weights: dict[str, float],
     engine: Literal["blocked", "mllib"] = "blocked",
@@ -99,6 +110,7 @@ def fit_als(
 ) -> DataFrame:
     """Vectors of all users and items with learnt events: kind, idx, vector [rank], bias; score = dot product + the two biases.
 
+    Users of `context` are not learnt from: they are folded in against the fitted items (`fold_in`; by the blocked engine only).
     Users are cut into as many blocks as tasks run at once, and never leave theirs (candidates.als_blocks: algorithm, bytes sent,
     memory). With r the sum of a pair's event weights (`with_weight`), n_u, n_i its row's number of pairs, N the number of rows of
     the other side:
@@ -161,10 +173,13 @@ def fit_als(
         ratings = pairs.withColumnRenamed("weight", "rating") if pairs else keep_latest_ratings(interactions, weights)
         shape: dict[str, Any] = {"rank": rank, "max_iter": max_iter, "n_blocks": n_slots, "checkpoint_interval": checkpoint_interval}
         return fit_mllib(ratings, implicit=implicit, nonnegative=nonnegative, reg=reg, alpha=alpha, seed=seed, **shape)
-    if implicit:
-        events = _weighted_events(interactions, weights, value_as, half_life_days, alpha)
-    else:
-        events = _weighted_ratings(interactions, weights, half_life_days)
+
+    def events_of(rows: DataFrame) -> DataFrame:
+        if implicit:
+            return _weighted_events(rows, interactions, weights, value_as, half_life_days, alpha)
+        return _weighted_ratings(rows, interactions, weights, half_life_days)
+
+    events = events_of(interactions)
     recipe = Recipe(
         rank=rank,
         reg=reg,
@@ -186,4 +201,6 @@ def fit_als(
     tell("fit", {name: found[name] for name in ("losses", "seconds", "blocks")})
     if not found["files"]:
         return no_vectors(events)
-    return interactions.sparkSession.read.parquet(*found["files"])
+    fitted = interactions.sparkSession.read.parquet(*found["files"])
+    guests = events_of(context)
+    return fitted.unionByName(fold_in(guests, _published_items(fitted, folder), recipe, explicit=not implicit, extra=extra))

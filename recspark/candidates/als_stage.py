@@ -46,8 +46,9 @@ class Fit:
     known: Published | None = None
 
 
-def _columns(batches: Iterable[pa.RecordBatch], names: Mapping[str, type]) -> dict[str, np.ndarray]:
-    """All batches' columns, each as one array."""
+def event_columns(batches: Iterable[pa.RecordBatch], explicit: bool) -> dict[str, np.ndarray]:
+    """All batches' user_idx, item_idx, weight, and where explicit target, each as one array."""
+    names = {"user_idx": np.int64, "item_idx": np.int32, "weight": np.float64, **({"target": np.float64} if explicit else {})}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in batches:
         for name, kept in parts.items():
@@ -61,8 +62,7 @@ def _sums(peers: Peers, *numbers: float) -> list[float]:
 
 def _load(batches: Iterable[pa.RecordBatch], peers: Peers, fit: Fit) -> tuple[Block, int, float]:
     """The task's block, the number of items (1 + the largest index of all), and the mean that targets were lessened by."""
-    kinds = {"user_idx": np.int64, "item_idx": np.int32, "weight": np.float64, **({"target": np.float64} if fit.explicit else {})}
-    events = _columns(batches, kinds)
+    events = event_columns(batches, fit.explicit)
     n_items = int(peers.gather(np.array([events["item_idx"].max(initial=-1)])).max()) + 1
     targets, mean = events.get("target"), 0.0
     if targets is not None and fit.recipe.centred:

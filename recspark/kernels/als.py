@@ -21,12 +21,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.kernels.als_row import FAST, add_dense, add_normal_equations, aim_up, cg_step, dot, gather, projected_step, solve_cholesky
 from recspark.kernels.topk import frozen
 
 Solver = Literal["cg", "cholesky", "nonnegative"]
 
-# Sums may be reordered for vector instructions; not-a-number is still not-a-number.
-_FAST = {"reassoc", "contract", "arcp", "nsz"}
 # A residual this small against the row's own is solved.
 _SOLVED = np.float32(1e-14)
 
@@ -40,145 +39,6 @@ class Events(NamedTuple):
     pulls: np.ndarray  # float32: weight * target
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _gather(others, weights, pulls, features, shifts, start, end, p, q, is_residual):  # type: ignore[no-untyped-def]
-    """q += sum of c f over the events [start, end): c = w (f . p), or for the residual pull - w (f . p + shift)."""
-    width = p.size
-    event = start
-    while event + 4 <= end:  # four rows at a time hide the latency of each other's sums
-        a, b, c, d = others[event], others[event + 1], others[event + 2], others[event + 3]
-        sa, sb, sc, sd = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for k in range(width):
-            sa += features[a, k] * p[k]
-            sb += features[b, k] * p[k]
-            sc += features[c, k] * p[k]
-            sd += features[d, k] * p[k]
-        if is_residual:
-            sa = pulls[event] - weights[event] * (sa + shifts[a])
-            sb = pulls[event + 1] - weights[event + 1] * (sb + shifts[b])
-            sc = pulls[event + 2] - weights[event + 2] * (sc + shifts[c])
-            sd = pulls[event + 3] - weights[event + 3] * (sd + shifts[d])
-        else:
-            sa *= weights[event]
-            sb *= weights[event + 1]
-            sc *= weights[event + 2]
-            sd *= weights[event + 3]
-        for k in range(width):
-            q[k] += sa * features[a, k] + sb * features[b, k] + sc * features[c, k] + sd * features[d, k]
-        event += 4
-    for rest in range(event, end):
-        a = others[rest]
-        sa = np.float32(0)
-        for k in range(width):
-            sa += features[a, k] * p[k]
-        sa = pulls[rest] - weights[rest] * (sa + shifts[a]) if is_residual else weights[rest] * sa
-        for k in range(width):
-            q[k] += sa * features[a, k]
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_dense(gram, ridge, p, q, sign):  # type: ignore[no-untyped-def]
-    """q += sign * (gram p + ridge p); an empty gram is none."""
-    for j in range(gram.shape[0]):
-        pj = sign * p[j]
-        if pj != 0:
-            for k in range(p.size):
-                q[k] += pj * gram[j, k]
-    for k in range(p.size):
-        q[k] += sign * ridge[k] * p[k]
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = np.float32(0)
-    for k in range(a.size):
-        total += a[k] * b[k]
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def cg_step(x, r, p, q, rr):  # type: ignore[no-untyped-def]
-    """One step of conjugate gradients, in place, for one row: q = A p, rr = r . r; the new rr."""
-    curvature = _dot(p, q)
-    if not curvature > 0:
-        return np.float32(0)
-    length = rr / curvature
-    for k in range(x.size):
-        x[k] += length * p[k]
-        r[k] -= length * q[k]
-    left = _dot(r, r)
-    ratio = left / rr
-    for k in range(x.size):
-        p[k] = r[k] + ratio * p[k]
-    return left
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def aim_up(x, r, sums, p):  # type: ignore[no-untyped-def]
-    """The projected direction p = max(0, x + r / sums) - x, where sums = A 1."""
-    for k in range(x.size):
-        step = r[k] / sums[k] if sums[k] > 0 else np.float32(0)
-        p[k] = max(step, -x[k])
-
-
-@njit(cache=True, nogil=True, fastmath=_FAST)
-def projected_step(x, r, p, q):  # type: ignore[no-untyped-def]
-    """As far along p as the quadratic falls and x stays non-negative, in place; q = A p."""
-    slope, curvature = _dot(r, p), _dot(p, q)
-    if not (slope > 0 and curvature > 0):
-        return
-    length = slope / curvature
-    for k in range(x.size):
-        if p[k] < 0:
-            length = min(length, -x[k] / p[k])
-    for k in range(x.size):
-        x[k] = max(x[k] + length * p[k], np.float32(0))
-        r[k] -= length * q[k]
-
-
-@njit(cache=True, nogil=True)
-def add_normal_equations(others, weights, pulls, features, shifts, start, end, a, b):  # type: ignore[no-untyped-def]
-    """Add the events [start, end) to the lower triangle of a [D x D] and to b [D]."""
-    width = b.size
-    for event in range(start, end):
-        f, w = features[others[event]], weights[event]
-        pull = pulls[event] - w * shifts[others[event]]
-        for j in range(width):
-            b[j] += pull * f[j]
-            wf = w * f[j]
-            for k in range(j + 1):
-                a[j, k] += wf * f[k]
-
-
-@njit(cache=True, nogil=True)
-def solve_cholesky(a, b, x):  # type: ignore[no-untyped-def]
-    """x = a^-1 b by the lower triangle of a, which is destroyed. False, and x as it was, where a is not positive definite."""
-    width = b.size
-    for j in range(width):
-        pivot = a[j, j]
-        for k in range(j):
-            pivot -= a[j, k] * a[j, k]
-        if not pivot > 0:
-            return False
-        a[j, j] = np.sqrt(pivot)
-        for i in range(j + 1, width):
-            entry = a[i, j]
-            for k in range(j):
-                entry -= a[i, k] * a[j, k]
-            a[i, j] = entry / a[j, j]
-    for j in range(width):
-        for k in range(j):
-            b[j] -= a[j, k] * b[k]
-        b[j] /= a[j, j]
-    for j in range(width - 1, -1, -1):
-        for k in range(j + 1, width):
-            b[j] -= a[k, j] * b[k]
-        b[j] /= a[j, j]
-    for j in range(width):
-        x[j] = b[j]
-    return True
-
-
 @njit(cache=True, nogil=True)
 def _solve_cg(first, last, events, features, shifts, gram, ridge, scales, steps, x):  # type: ignore[no-untyped-def]
     offsets, others, weights, pulls = events
@@ -187,17 +47,17 @@ def _solve_cg(first, last, events, features, shifts, gram, ridge, scales, steps,
     for row in range(first, last):
         own[:] = ridge * scales[row]
         r[:] = 0
-        _gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], x[row], r, True)
-        _add_dense(gram, own, x[row], r, np.float32(-1))
+        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], x[row], r, True)
+        add_dense(gram, own, x[row], r, np.float32(-1))
         p[:] = r
-        rr = _dot(r, r)
+        rr = dot(r, r)
         enough = rr * _SOLVED
         for _ in range(steps):
             if not rr > enough:
                 break
             q[:] = 0
-            _gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p, q, False)
-            _add_dense(gram, own, p, q, np.float32(1))
+            gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p, q, False)
+            add_dense(gram, own, p, q, np.float32(1))
             rr = cg_step(x[row], r, p, q, rr)
 
 
@@ -211,15 +71,15 @@ def _solve_nonnegative(first, last, events, features, shifts, gram, ridge, scale
         start, end = offsets[row], offsets[row + 1]
         own[:] = ridge * scales[row]
         r[:], sums[:] = 0, 0
-        _gather(others, weights, pulls, features, shifts, start, end, x[row], r, True)
-        _add_dense(gram, own, x[row], r, np.float32(-1))
-        _gather(others, weights, pulls, features, shifts, start, end, ones, sums, False)
-        _add_dense(gram, own, ones, sums, np.float32(1))
+        gather(others, weights, pulls, features, shifts, start, end, x[row], r, True)
+        add_dense(gram, own, x[row], r, np.float32(-1))
+        gather(others, weights, pulls, features, shifts, start, end, ones, sums, False)
+        add_dense(gram, own, ones, sums, np.float32(1))
         for _ in range(steps):
             aim_up(x[row], r, sums, p)
             q[:] = 0
-            _gather(others, weights, pulls, features, shifts, start, end, p, q, False)
-            _add_dense(gram, own, p, q, np.float32(1))
+            gather(others, weights, pulls, features, shifts, start, end, p, q, False)
+            add_dense(gram, own, p, q, np.float32(1))
             projected_step(x[row], r, p, q)
 
 
@@ -243,7 +103,7 @@ def _gather_rows(first, last, events, features, shifts, p, is_residual, q):  # t
     offsets, others, weights, pulls = events
     for row in range(first, last):
         q[row] = 0
-        _gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p[row], q[row], is_residual)
+        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p[row], q[row], is_residual)
 
 
 @njit(cache=True, nogil=True)
@@ -264,7 +124,7 @@ def _normal_rows(first, last, events, features, shifts, rows, a, b):  # type: ig
                 n += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _errors(first, last, events, features, shifts, x, sums):  # type: ignore[no-untyped-def]
     offsets, others, weights, pulls = events
     width = x.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from recspark.kernels.als import aim_up, cg_step, projected_step, solve_cholesky
+from recspark.kernels.als_row import aim_up, cg_step, projected_step, solve_cholesky
 
 
 @njit(cache=True, nogil=True)

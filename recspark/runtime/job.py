@@ -138,7 +138,7 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
         marker = replace(marker, where=_of_own_slice(marker.where, job))
     if isinstance(marker, Source):
         return Input(parameter.name, None, marker, optional)
-    if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before) and marker.table):
+    if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before | Rows) and marker.table):
         table = marker.table
     elif isinstance(marker, Before):
         table = job.writes.name

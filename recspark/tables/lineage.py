@@ -19,6 +19,7 @@ class Rows:
 
     roles: tuple[str, ...]
     flags: bool = True  # users in `flagged_users` are not learnt from
+    table: str | None = None  # what is seen, where the parameter has another name
     every_repeat: bool = False  # also the repeats of a user, item and type that the configuration's `repeats` drops
 
 
@@ -100,6 +101,8 @@ class AsPlan:
 LearnRows = Annotated["DataFrame", Rows(("learn",))]
 # What a request's history may hold: learnt rows, and the rows of users that models do not learn from.
 HistoryRows = Annotated["DataFrame", Rows(("learn", "context"))]
+# Rows of users that models do not learn from, but serve.
+ContextRows = Annotated["DataFrame", Rows(("context",), table="interactions")]
 # The same with every repeat: when something was done last, whatever models learn from.
 PastRows = Annotated["DataFrame", Rows(("learn", "context"), every_repeat=True)]
 # What a horizon must predict: only the job that writes `labels` may ask for it.

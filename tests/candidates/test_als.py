@@ -38,10 +38,11 @@ def fit(tmp_path: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """Fit in two tasks, in a folder of its own unless told: the rows, and what the job told."""
     folders = itertools.count()
 
-    def run(frame: Any, **knobs: Any) -> tuple[Any, dict[str, Any]]:
+    def run(frame: Any, context: Any = None, **knobs: Any) -> tuple[Any, dict[str, Any]]:
         told: dict[str, Any] = {}
+        context = frame.limit(0) if context is None else context
         given = {"folder": str(tmp_path / f"fit-{next(folders)}"), "n_slots": 2, **SMALL, **knobs}
-        return fit_als(frame, tell=told.__setitem__, **given), told
+        return fit_als(frame, context, tell=told.__setitem__, **given), told
 
     return run
 
@@ -68,7 +69,7 @@ def test_implicit_ranks_the_held_out_item_of_the_users_own_colour_first(events, 
 def test_explicit_predicts_held_out_ratings(events, fit, engine) -> None:  # type: ignore[no-untyped-def]
     # 5 on the own colour, 1 on the other; an event without a value is no rating.
     rows = [(user, item, "use", 5.0 if (user + item) % 2 == 0 else 1.0) for user, item in CHECKERBOARD]
-    users, items = _by_kind(fit(events([*rows, (N, 0, "use")]), model="explicit", engine=engine, max_iter=20, reg=0.05)[0])
+    users, items = _by_kind(fit(events([*rows, (N, 0, "use")]), model="explicit", engine=engine, max_iter=10, reg=0.05)[0])
     assert N not in users
     for user in range(N):
         assert _score(users, items, user, user) == pytest.approx(5, abs=0.7)
@@ -88,7 +89,7 @@ def test_mllibs_explicit_biases_are_damped_means(events, fit) -> None:  # type: 
 @pytest.mark.parametrize("engine", ["blocked", "mllib"])
 def test_nonnegative_factors_learn_the_ratings_themselves(events, fit, engine) -> None:  # type: ignore[no-untyped-def]
     rows = [(user, item, "use", 4.0) for user, item in CHECKERBOARD]
-    knobs = {"model": "explicit", "nonnegative": True, "rank": 6, "max_iter": 20, "engine": engine}
+    knobs = {"model": "explicit", "nonnegative": True, "rank": 6, "max_iter": 10, "engine": engine}
     users, items = _by_kind(fit(events(rows), **knobs)[0])
     assert all((vector >= 0).all() and bias == 0 for vector, bias in [*users.values(), *items.values()])
     assert _score(users, items, 0, 0) == pytest.approx(4, abs=0.3)
@@ -146,6 +147,37 @@ def test_a_fit_goes_on_from_its_saved_states_and_a_finished_one_stands(events, f
     # Finished: nothing is learnt anew, from whatever it is given.
     stands, _ = fit(events([]), folder=whole, checkpoint_interval=2)
     assert sorted(stands.collect()) == sorted(expected.collect())
+
+
+@pytest.mark.parametrize("knobs", [{}, {"unobserved": "missing_pairs"}, {"model": "explicit", "nu": 0.5, "bias_reg": 0.3}])
+def test_context_users_are_folded_in_as_a_half_step_of_the_fit(events, fit, knobs) -> None:  # type: ignore[no-untyped-def]
+    # The newest of user u's events is u days old. Guests have the events of users 0 and 1, and one of an item that nobody knows.
+    rows = [(user, item, "use", 1.0 + (user + item) % 4, 20.0 - user) for user, item in CHECKERBOARD]
+    guests = [(100 + user, item, *rest) for user, item, *rest in rows if user < 2] + [
+        (100, N, "use", 1.0, 20.0),
+        (102, N, "use", 1.0, 20.0),
+    ]
+    users, items = _by_kind(fit(events(rows), events(guests), max_iter=1, half_life_days=9.0, **knobs)[0])
+    assert set(users) == {*range(N), 100, 101}
+    assert set(items) == set(range(N))
+    # What half a step of the fit makes of user 0: its normal equations by hand.
+    y, c = np.array([items[i][0] for i in range(N)]), np.array([items[i][1] for i in range(N)])
+    explicit = knobs.get("model") == "explicit"
+    for user in (0, 1):
+        own = {item: (value, 0.5 ** (user / 9)) for u, item, _, value, _ in rows if u == user}
+        held = np.isin(np.arange(N), list(own))
+        if explicit:
+            f, unobserved, lam = np.column_stack([y, np.ones(N)]), 0.0, 0.01 * held.sum() ** 0.5 * np.diag([1, 1, 0.3])
+            w, pull = np.zeros(N), np.zeros(N)
+            for item, (value, weight) in own.items():
+                w[item], pull[item] = weight, weight * (value - c[item])
+        else:
+            f, unobserved, lam = y, 0.1, 0.01 * (held.sum() + 0.1 * N) * np.eye(2)
+            w = np.array([np.log2(1 + own[i][0]) * own[i][1] if i in own else 0.0 for i in range(N)])
+            pull = w + (0.1 * held if knobs else 0)
+        expected = np.linalg.solve((f.T * w) @ f + unobserved * f.T @ f + lam, f.T @ pull)
+        found = np.append(users[100 + user][0], users[100 + user][1]) if explicit else users[100 + user][0]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_nothing_learnt_is_an_empty_table(events, fit) -> None:  # type: ignore[no-untyped-def]
