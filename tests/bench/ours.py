@@ -91,7 +91,8 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
     def fit(state: str) -> None:
         given = {"folder": state, "n_slots": n_slots(session()), "tell": told.__setitem__}
         interactions = session().read.parquet(folder)
-        materialise(fit_als(interactions, weights=WEIGHTS, engine="blocked", max_iter=iterations, **given, **knobs), to)
+        nobody = interactions.filter(F.lit(False))
+        materialise(fit_als(interactions, nobody, weights=WEIGHTS, engine="blocked", max_iter=iterations, **given, **knobs), to)
 
     # A folder of its own: a fit goes on where an earlier one in its folder stopped.
     with tempfile.TemporaryDirectory(dir=Path(folder).parent) as state:
