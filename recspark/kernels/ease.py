@@ -1,4 +1,4 @@
-"""EASE's weights: co-occurrence counts, one dense inverse in place, the largest weights of each item.
+"""EASE's weights: co-occurrence counts, one dense inverse in place, the strongest weights on each item.
 
 Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019: with P = (X^T X + reg * I)^-1, the weight of item i in
 the score of item j is B(i, j) = -P(i, j) / P(j, j), and 0 on the diagonal. X is binary, so X^T X counts shared users and is exact.
@@ -71,38 +71,53 @@ def _gather(matrix, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _select(inverse, diagonal, first, n):  # type: ignore[no-untyped-def]
-    """For each row the n columns with the largest absolute weight, by (weight descending, column)."""
+def _find_least(inverse, diagonal, first, n, least, least_rows):  # type: ignore[no-untyped-def]
+    """For each column of B (a row of the symmetric inverse) its n-th strongest weight and where it stands."""
+    strengths, rows = np.empty(n, np.float32), np.empty(n, np.int32)
+    for line in range(inverse.shape[0]):
+        column, size = first + line, 0
+        for row in range(inverse.shape[1]):
+            strength = np.float32(abs(inverse[line, row] / diagonal[column]))
+            if row != column and enters(rows, strengths, size, strength, row):
+                size = push(rows, strengths, size, strength, row)
+        if size == n:
+            least[column], least_rows[column] = strengths[0], rows[0]
+
+
+@njit(cache=True)
+def _select(inverse, diagonal, first, least, least_rows):  # type: ignore[no-untyped-def]
+    """For each row the columns among whose strongest weights it is, by (weight descending, column)."""
     n_rows, n_items = inverse.shape
-    columns, sizes = np.empty((n_rows, n), np.int32), np.empty(n_rows, np.int64)
-    weights, strengths, kept = np.empty((n_rows, n), np.float32), np.empty(n, np.float32), np.empty(n, np.int32)
-    for row in range(n_rows):
-        size = 0
+    columns, weights, sizes = np.empty((n_rows, n_items), np.int32), np.empty((n_rows, n_items), np.float32), np.zeros(n_rows, np.int64)
+    for line in range(n_rows):
+        row, size = first + line, 0
         for column in range(n_items):
-            strength = np.float32(abs(inverse[row, column] / diagonal[column]))
-            if column != first + row and strength > 0 and enters(kept, strengths, size, strength, column):
-                size = push(kept, strengths, size, strength, column)
-        filled = 0
-        for place in range(size):
-            weight = np.float32(-inverse[row, kept[place]] / diagonal[kept[place]])
-            filled = push(columns[row], weights[row], filled, weight, kept[place])
-        sort_heap(columns[row], weights[row], size)
-        sizes[row] = size
+            strength = np.float32(abs(inverse[line, column] / diagonal[column]))
+            kept = strength > least[column] or (strength == least[column] and row <= least_rows[column])
+            if kept and column != row and strength > 0:
+                weight = np.float32(-inverse[line, column] / diagonal[column])
+                size = push(columns[line], weights[line], size, weight, column)
+        sort_heap(columns[line], weights[line], size)
+        sizes[line] = size
     return columns, weights, sizes
 
 
 def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[Neighbours]:
-    """Each item's n weights (all: None) of the largest absolute value that are not 0, by (weight descending, item).
+    """The weights B(i, j) that are not 0 and, in absolute value, among the n largest on item j (all: None).
 
-    `matrix` holds P on and above the diagonal, as `invert_upper` leaves it, and the counts below; `ids` ascending item indexes.
+    By (i, weight descending, j). `matrix` holds P on and above the diagonal, as `invert_upper` leaves it, and the counts below
+    it; `ids` are ascending item indexes. What an item is scored by is cut at one length, however many lists that leaves it in.
     """
     n_items = len(matrix)
-    n = n_items if n is None else min(n, n_items)
     diagonal = matrix.diagonal().copy()
-    for first in range(0, n_items, _ROWS_AT_ONCE):
-        inverse, counts = _gather(matrix, first, min(first + _ROWS_AT_ONCE, n_items))
-        columns, weights, sizes = _select(inverse, diagonal, first, n)
-        filled = np.arange(n) < sizes[:, None]
+    least, least_rows = np.zeros(n_items, np.float32), np.full(n_items, n_items, np.int32)
+    tiles = [(first, min(first + _ROWS_AT_ONCE, n_items)) for first in range(0, n_items, _ROWS_AT_ONCE)]
+    for first, last in tiles if n is not None and n < n_items else ():
+        _find_least(_gather(matrix, first, last)[0], diagonal, first, n, least, least_rows)
+    for first, last in tiles:
+        inverse, counts = _gather(matrix, first, last)
+        columns, weights, sizes = _select(inverse, diagonal, first, least, least_rows)
+        filled = np.arange(n_items) < sizes[:, None]
         row, position = np.nonzero(filled)
         chosen = columns[filled]
         supports = counts[row, chosen].astype(np.int32)

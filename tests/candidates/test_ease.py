@@ -32,7 +32,8 @@ def _reference(pairs: set[tuple[int, int]], reg: float, n: int | None) -> list[R
     np.fill_diagonal(weights, 0)
     found: list[Row] = []
     for i, item in enumerate(items):
-        strongest = [j for j in np.argsort(-np.abs(weights[i]), kind="stable")[:n] if abs(weights[i, j]) > 1e-9]
+        # i is among the n strongest of column j.
+        strongest = [j for j in range(len(items)) if i in np.argsort(-np.abs(weights[:, j]), kind="stable")[:n] and abs(weights[i, j]) > 1e-9]
         ordered = sorted((-weights[i, j], items[j], int(counts[i, j])) for j in strongest)
         found += [(item, other, float(-weight), shared, place) for place, (weight, other, shared) in enumerate(ordered)]
     return found
