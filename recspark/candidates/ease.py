@@ -17,7 +17,7 @@ from recspark.errors import LimitError
 from recspark.kernels.cooccurrence import Neighbours
 from recspark.kernels.ease import count_pairs, invert_upper, top_weights
 from recspark.kernels.ragged import as_ragged
-from recspark.tables.lineage import HistoryRows, ItemFeatures, ItemNeighbours, LearnRows
+from recspark.tables.lineage import HistoryRows, ItemFeatures, LearnRows, OwnItemNeighbours
 from recspark.tables.weights import type_weight
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
@@ -109,7 +109,7 @@ def score_ease_candidates(
     interactions: HistoryRows,
     requests: DataFrame,
     seen: DataFrame,
-    item_neighbours: ItemNeighbours,
+    item_neighbours: OwnItemNeighbours,
     item_features: ItemFeatures,
     *,
     weights: dict[str, float],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
@@ -13,7 +14,7 @@ from recspark.candidates.user_search import assign_clusters, measure_recall, sea
 from recspark.candidates.user_vectors import Similarity, Weighting, pack_vectors, weighted_pairs
 from recspark.columns import USER
 from recspark.errors import ConfigError, LimitError
-from recspark.kernels.user_neighbours import Measure
+from recspark.kernels.user_neighbours import COSINE, JACCARD, PEARSON, Measure
 from recspark.tables.lineage import LearnRows
 from recspark.tables.weights import ValueAs
 
@@ -30,6 +31,7 @@ def fit_user_knn(
     n_neighbours: PositiveInt = 100,
     min_support: PositiveInt = 2,
     shrinkage: NonNegativeFloat = 10.0,
+    shrinkage_form: Literal["support", "norm"] = "support",
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     max_exact_users: NonNegativeInt = 200_000,
@@ -44,7 +46,7 @@ def fit_user_knn(
     """The n_neighbours most similar users of each: kind, idx, neighbour_idx, score, support, position.
 
     A user is the vector of the items' weights (`with_weight`, times TF-IDF or BM25), for pearson of the ratings less the user's
-    mean. score = similarity * support / (support + shrinkage), kept where it is above 0; see `kernels.user_neighbours.Measure`.
+    mean. score is `kernels.user_neighbours.Measure`'s, kept where it is above 0.
     Users without learnt events have no row. Sums are made in one order: partitions and blocks change nothing.
 
     Up to max_exact_users all pairs are looked at. With U users, H pairs, d_i users of item i: sum_i d_i^2 additions; shuffled
@@ -63,7 +65,8 @@ def fit_user_knn(
         weighting: of a pair: none; tfidf or bm25 count what few have for more.
         n_neighbours: neighbours kept of each user.
         min_support: pairs with fewer items in common are chance, and left out.
-        shrinkage: pulls similarities with little support towards 0; 0 switches it off.
+        shrinkage: pulls similarities with little in common towards 0; 0 switches it off.
+        shrinkage_form: support: times support / (support + shrinkage); norm: added to the product of the norms (cosine only).
         value_as: how an event's value enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         max_exact_users: more users than this are searched in clusters.
@@ -76,18 +79,23 @@ def fit_user_knn(
         seed: of the first centroids and of the measured users.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times; asymmetry above 1; weights
-            for pearson or jaccard, which have none.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; asymmetry above 1; the
+            cosine's knobs for pearson or jaccard.
         LimitError: a recall below min_recall.
     """
     if asymmetry > 1:
         raise ConfigError(f"asymmetry is {asymmetry:g}: it is the own norm's share of the two, 0 to 1")
-    if similarity != "cosine" and (weighting != "none" or asymmetry != 0.5):
-        raise ConfigError(f"similarity is {similarity}: weighting ({weighting}) and asymmetry ({asymmetry:g}) belong to cosine; leave them out")
+    if similarity != "cosine" and (weighting != "none" or asymmetry != 0.5 or shrinkage_form == "norm"):
+        raise ConfigError(
+            f"similarity is {similarity}: weighting ({weighting}), asymmetry ({asymmetry:g}) and shrinkage_form ({shrinkage_form}) are "
+            "the cosine's; leave them out"
+        )
     pairs = weighted_pairs(interactions, weights, similarity, value_as, half_life_days)
     n_pairs, n_users = pairs.agg(F.count(F.lit(1)), F.countDistinct("user_idx")).collect()[0]
     everyone = pack_vectors(pairs, similarity, weighting, n_pairs, n_users)
-    measure = Measure(similarity == "jaccard", asymmetry, shrinkage, min_support)
+    formula = {"cosine": COSINE, "jaccard": JACCARD, "pearson": PEARSON}[similarity]
+    in_norm, on_support = (shrinkage, 0.0) if shrinkage_form == "norm" else (0.0, shrinkage)
+    measure = Measure(formula, asymmetry, in_norm, on_support, min_support)
     if n_users <= max_exact_users:
         return search_exactly(everyone, everyone, n_neighbours, measure, n_blocks).withColumn("kind", F.lit(USER))
     n_clusters = n_clusters or math.isqrt(n_users)

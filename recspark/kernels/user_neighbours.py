@@ -21,6 +21,7 @@ from recspark.kernels.topk import enters, frozen, is_masked, push, sort_heap
 USERS_AT_ONCE = 4096
 # A heap's entry is user << _SUPPORT_BITS | support: ordered by user, and the support travels with it.
 _SUPPORT_BITS = 31
+COSINE, JACCARD, PEARSON = range(3)
 
 
 class Vectors(NamedTuple):
@@ -33,16 +34,29 @@ class Vectors(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """How alike user u finds user v, from their dot product and the number of items they share (the support).
+    """How alike user u finds user v, from what they have in common; support is the number of items they share.
 
-    cosine: dot / (|u|^(2 asymmetry) |v|^(2 - 2 asymmetry)) (Aiolli, RecSys 2013; .5 is the cosine);
-    jaccard: support / (items of u + items of v - support). Both times support / (support + shrinkage).
+    COSINE: dot / (|u|^(2 asymmetry) |v|^(2 - 2 asymmetry) + in_norm) (Aiolli, RecSys 2013; .5 is the cosine).
+    JACCARD: support / (items of u + items of v - support).
+    PEARSON: dot / (|u| |v|), both norms over the shared items alone (Herlocker et al., SIGIR 1999).
+    Each times support / (support + on_support) (Bell and Koren, ICDM 2007).
     """
 
-    jaccard: bool = False
+    formula: int = 0
     asymmetry: float = 0.5
-    shrinkage: float = 0.0
+    in_norm: float = 0.0
+    on_support: float = 0.0
     min_support: int = 1
+
+
+class _Sums(NamedTuple):
+    """One entry a user of the postings; all 0 between two rows."""
+
+    dots: np.ndarray
+    supports: np.ndarray
+    own_squares: np.ndarray  # over the shared items; for PEARSON only, else empty
+    other_squares: np.ndarray
+    touched: np.ndarray  # whose entries are not 0
 
 
 @njit(cache=True)
@@ -63,9 +77,10 @@ def _postings(offsets, items, weights, n_items):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _add_up(items, weights, low, high, postings, dots, supports, touched):  # type: ignore[no-untyped-def]
-    """Dot product and support of one user with everyone in the postings; how many are touched."""
+def _add_up(items, weights, low, high, postings, sums):  # type: ignore[no-untyped-def]
+    """What one user has in common with everyone in the postings; how many are touched."""
     starts, places, posted = postings
+    dots, supports, own_squares, other_squares, touched = sums
     n_touched = 0
     for entry in range(low, high):
         item, weight = items[entry], weights[entry]
@@ -78,50 +93,55 @@ def _add_up(items, weights, low, high, postings, dots, supports, touched):  # ty
                 n_touched += 1
             dots[place] += weight * posted[posting]
             supports[place] += 1
+        if own_squares.size:
+            for posting in range(starts[item], starts[item + 1]):
+                own_squares[places[posting]] += posted[posting] ** 2
+                other_squares[places[posting]] += weight**2
     return n_touched
 
 
 @njit(cache=True)
-def _similarity(dot, support, own, other, measure):  # type: ignore[no-untyped-def]
-    jaccard, _, shrinkage, min_support = measure
-    if support < min_support:
-        return np.float32(0)
-    bottom = own + other - support if jaccard else own * other
-    if bottom <= 0:
-        return np.float32(0)
+def _take(sums, place, own, other, measure):  # type: ignore[no-untyped-def]
+    """The similarity and the support of the postings' user at `place`, whose sums are 0 again afterwards."""
+    formula, _, in_norm, on_support, min_support = measure
+    dots, supports, own_squares, other_squares, _ = sums
+    top, support = dots[place], supports[place]
+    bottom = own * other + in_norm
+    if formula == JACCARD:
+        top, bottom = float(support), own + other - support
+    elif formula == PEARSON:
+        bottom = np.sqrt(own_squares[place] * other_squares[place])
+        own_squares[place], other_squares[place] = 0.0, 0.0
+    dots[place], supports[place] = 0.0, 0
+    if support < min_support or bottom <= 0:
+        return np.float32(0), support
     # Rounded before it is compared: equal in the table means equal here.
-    return np.float32((support if jaccard else dot) / bottom * (support / (support + shrinkage)))
+    return np.float32(top / bottom * (support / (support + on_support))), support
 
 
 @njit(cache=True)
-def _offer(others, other_sizes, postings, ids, own_sizes, measure, heap, scores, sizes):  # type: ignore[no-untyped-def]
+def _offer(others, other_sizes, postings, ids, own_sizes, measure, sums, heap, scores, sizes):  # type: ignore[no-untyped-def]
     """Let each of the others into the heaps of the block's users it is similar to."""
     other_ids, offsets, items, weights = others
-    dots, supports, touched = np.zeros(ids.size, np.float64), np.zeros(ids.size, np.int32), np.empty(ids.size, np.int32)
     for row in range(other_ids.size):
-        n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, dots, supports, touched)
-        for k in range(n_touched):
-            place = touched[k]
-            score = _similarity(dots[place], supports[place], own_sizes[place], other_sizes[row], measure)
-            entry = other_ids[row] << _SUPPORT_BITS | supports[place]
-            dots[place], supports[place] = 0.0, 0
+        n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, sums)
+        for place in sums[4][:n_touched]:
+            score, support = _take(sums, place, own_sizes[place], other_sizes[row], measure)
+            entry = other_ids[row] << _SUPPORT_BITS | support
             if score > 0 and ids[place] != other_ids[row] and enters(heap[place], scores[place], sizes[place], score, entry):
                 sizes[place] = push(heap[place], scores[place], sizes[place], score, entry)
 
 
 @njit(cache=True)
-def _nearest(rows, row_sizes, postings, ids, sizes, measure, nearest):  # type: ignore[no-untyped-def]
+def _nearest(rows, row_sizes, postings, ids, sizes, measure, sums, nearest):  # type: ignore[no-untyped-def]
     """For each row the users of the postings that are most similar to it, best first, then -1."""
     _, offsets, items, weights = rows
-    dots, supports, touched = np.zeros(ids.size, np.float64), np.zeros(ids.size, np.int32), np.empty(ids.size, np.int32)
     scores = np.empty(nearest.shape[1], np.float32)
     for row in range(row_sizes.size):
         size = 0
-        n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, dots, supports, touched)
-        for k in range(n_touched):
-            place = touched[k]
-            score = _similarity(dots[place], supports[place], row_sizes[row], sizes[place], measure)
-            dots[place], supports[place] = 0.0, 0
+        n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, sums)
+        for place in sums[4][:n_touched]:
+            score, _ = _take(sums, place, row_sizes[row], sizes[place], measure)
             if score > 0 and enters(nearest[row], scores, size, score, ids[place]):
                 size = push(nearest[row], scores, size, score, ids[place])
         sort_heap(nearest[row], scores, size)
@@ -142,11 +162,16 @@ def _frozen(vectors: Vectors) -> Vectors:
 def _sizes(vectors: Vectors, measure: Measure, own: bool) -> np.ndarray:
     """What stands for each user in the bottom of the similarity: a power of the norm, or the number of items."""
     offsets, _, weights = vectors[1:]
-    if measure.jaccard:
+    if measure.formula == JACCARD:
         return np.diff(offsets).astype(np.float64)
     squares = np.add.reduceat(np.append(weights, 0.0) ** 2, offsets[:-1]) if len(vectors.ids) else np.empty(0)
     powers: np.ndarray = squares ** (measure.asymmetry if own else 1 - measure.asymmetry)
     return powers
+
+
+def _no_sums(n: int, measure: Measure) -> _Sums:
+    n_squares = n if measure.formula == PEARSON else 0
+    return _Sums(np.zeros(n), np.zeros(n, np.int32), np.zeros(n_squares), np.zeros(n_squares), np.empty(n, np.int32))
 
 
 class BlockSearch:
@@ -156,6 +181,7 @@ class BlockSearch:
         self.users, self.measure = _frozen(users), measure
         self._postings = _postings(*self.users[1:], 1 + int(self.users.items.max(initial=-1)))
         self._sizes = _sizes(self.users, measure, own=True)
+        self._sums = _no_sums(len(users.ids), measure)
         self._heap = np.empty((len(users.ids), n), np.int64)
         self._scores = np.empty((len(users.ids), n), np.float32)
         self._filled = np.zeros(len(users.ids), np.int64)
@@ -164,7 +190,7 @@ class BlockSearch:
         """Everybody is offered once; a user does not become an own neighbour."""
         others, sizes = _frozen(others), _sizes(others, self.measure, own=False)
         heaps = (self._heap, self._scores, self._filled)
-        _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), *heaps)
+        _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), tuple(self._sums), *heaps)
 
     def neighbours(self) -> Iterator[Neighbours]:
         """What was found; nothing may be offered afterwards."""
@@ -186,13 +212,14 @@ class Nearest:
         self._users, self._measure = _frozen(users), measure
         self._postings = _postings(*self._users[1:], 1 + int(self._users.items.max(initial=-1)))
         self._sizes = _sizes(self._users, measure, own=False)
+        self._sums = _no_sums(len(users.ids), measure)
 
     def of(self, rows: Vectors, n: int) -> np.ndarray:
         """[rows x n] int64: ids, most similar first; -1 where fewer than n are similar at all."""
         rows = _frozen(rows)
         nearest = np.empty((len(rows.ids), n), np.int64)
         sizes = _sizes(rows, self._measure, own=True)
-        _nearest(tuple(rows), sizes, self._postings, self._users.ids, self._sizes, tuple(self._measure), nearest)
+        _nearest(tuple(rows), sizes, self._postings, self._users.ids, self._sizes, tuple(self._measure), tuple(self._sums), nearest)
         return nearest
 
 
