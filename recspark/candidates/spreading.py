@@ -55,6 +55,6 @@ def runs_of(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[in
     """The stretches of rows with one value of the int `column`, as a task meets them; one that spans batches comes in parts."""
     for batch in batches:
         values = batch.column(column).to_numpy(zero_copy_only=False)
-        starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])) if len(values) else []
+        starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
         for start, end in zip(starts, [*starts[1:], len(values)], strict=True):
             yield int(values[start]), batch.slice(start, end - start)

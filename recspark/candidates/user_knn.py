@@ -103,7 +103,15 @@ def fit_user_knn(
     sample = assigned.orderBy(F.xxhash64("user_idx", F.lit(seed + 1)), "user_idx").limit(n_measured)
     exact = search_for_few(sample, assigned, n_neighbours, measure, n_blocks)
     recall = measure_recall(search_clusters(sample, assigned, n_neighbours, measure, n_blocks), exact)
-    _log.info("user neighbours in %d of %d clusters: recall@%d is %.3f (%d of %d users)", n_probes, n_clusters, n_neighbours, recall, min(n_measured, n_users), n_users)
+    _log.info(
+        "user neighbours in %d of %d clusters: recall@%d is %.3f (%d of %d users)",
+        n_probes,
+        n_clusters,
+        n_neighbours,
+        recall,
+        min(n_measured, n_users),
+        n_users,
+    )
     if recall < min_recall:
         raise LimitError(
             f"{n_users:,} users are above neighbours_user_knn.max_exact_users ({max_exact_users:,}), and {n_probes} of {n_clusters} clusters "

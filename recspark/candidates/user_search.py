@@ -89,10 +89,16 @@ def _nearest_clusters(users: DataFrame, centroids: DataFrame, n_clusters: int, n
 def _centroids(members: DataFrame) -> DataFrame:
     """The sum of each cluster's unit vectors (SCHEMA, the cluster in user_idx); exact, so that the order of rows changes nothing."""
     square = F.aggregate("weights", F.lit(0.0), lambda so_far, weight: so_far + weight * weight)
-    entries = members.select(F.col("clusters")[0].alias("user_idx"), F.explode(F.arrays_zip("items", "weights")).alias("_entry"), F.sqrt(square).alias("_norm"))
+    entries = members.select(
+        F.col("clusters")[0].alias("user_idx"), F.explode(F.arrays_zip("items", "weights")).alias("_entry"), F.sqrt(square).alias("_norm")
+    )
     share = F.try_divide(F.col("_entry.weights"), F.col("_norm")).cast("decimal(20,18)")
     sums = entries.groupBy("user_idx", F.col("_entry.items").alias("item")).agg(F.sum(share).cast("double").alias("weight"))
-    packed = sums.filter("weight is not null").groupBy("user_idx").agg(F.sort_array(F.collect_list(F.struct("item", "weight"))).alias("_entries"))
+    packed = (
+        sums.filter("weight is not null")
+        .groupBy("user_idx")
+        .agg(F.sort_array(F.collect_list(F.struct("item", "weight"))).alias("_entries"))
+    )
     return packed.select("user_idx", F.col("_entries.item").alias("items"), F.col("_entries.weight").alias("weights"))
 
 
@@ -131,5 +137,7 @@ def search_for_few(users: DataFrame, everyone: DataFrame, n: int, measure: Measu
 
 def measure_recall(found: DataFrame, exact: DataFrame) -> float:
     """The share of the `exact` neighbours that are among the `found`; 1 where there are none to find. Runs a job."""
-    pairs = exact.select("idx", "neighbour_idx").join(found.select("idx", "neighbour_idx", F.lit(1).alias("_hit")), ["idx", "neighbour_idx"], "left")
+    pairs = exact.select("idx", "neighbour_idx").join(
+        found.select("idx", "neighbour_idx", F.lit(1).alias("_hit")), ["idx", "neighbour_idx"], "left"
+    )
     return float(pairs.agg(F.coalesce(F.sum(F.coalesce("_hit", F.lit(0))) / F.count(F.lit(1)), F.lit(1.0))).collect()[0][0])

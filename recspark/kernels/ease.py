@@ -121,4 +121,6 @@ def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[
         row, position = np.nonzero(filled)
         chosen = columns[filled]
         supports = counts[row, chosen].astype(np.int32)
-        yield Neighbours(ids[first + row].astype(np.int64), ids[chosen].astype(np.int64), weights[filled], supports, position.astype(np.int32))
+        yield Neighbours(
+            ids[first + row].astype(np.int64), ids[chosen].astype(np.int64), weights[filled], supports, position.astype(np.int32)
+        )

@@ -33,7 +33,9 @@ def _reference(pairs: set[tuple[int, int]], reg: float, n: int | None) -> list[R
     found: list[Row] = []
     for i, item in enumerate(items):
         # i is among the n strongest of column j.
-        strongest = [j for j in range(len(items)) if i in np.argsort(-np.abs(weights[:, j]), kind="stable")[:n] and abs(weights[i, j]) > 1e-9]
+        strongest = [
+            j for j in range(len(items)) if i in np.argsort(-np.abs(weights[:, j]), kind="stable")[:n] and abs(weights[i, j]) > 1e-9
+        ]
         ordered = sorted((-weights[i, j], items[j], int(counts[i, j])) for j in strongest)
         found += [(item, other, float(-weight), shared, place) for place, (weight, other, shared) in enumerate(ordered)]
     return found
@@ -93,7 +95,9 @@ def test_candidates_sum_over_the_whole_history_up_to_the_request(table, events, 
     day_5 = DAY_0.replace(day=6)
     requests = table(REQUESTS, [{"request_idx": 10 + user, "user_idx": user, "as_of": day_5, "k": 1} for user in range(4)])
     # Item 70 is worth .5 to item 0 and -.25 to item 59; 71 is worth 8 to item 60 and .125 to item 0.
-    weights = arrays(idx=np.array([0, 0, 59, 60]), neighbour_idx=np.array([70, 71, 70, 71]), score=np.array([0.5, 0.125, -0.25, 8], np.float32))
+    weights = arrays(
+        idx=np.array([0, 0, 59, 60]), neighbour_idx=np.array([70, 71, 70, 71]), score=np.array([0.5, 0.125, -0.25, 8], np.float32)
+    )
     known = seen({10: list(range(60)), 13: [0]})
     frame = score_ease_candidates(learnt, requests, known, weights, features(72), weights={"use": 1.0, "other": 0.0}, n_candidates=5)
     conform(frame.withColumns({"horizon": F.lit("h"), "source": F.lit("ease")}), SOURCE_CANDIDATES, "the function")

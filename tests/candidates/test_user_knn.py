@@ -142,7 +142,9 @@ def test_clusters_hold_most_of_the_exact_neighbours_and_say_so(events, caplog) -
     assert f"user neighbours in 4 of 12 clusters: recall@10 is {recall:.3f} (120 of 120 users)" in caplog.text
     # With every cluster looked into nothing is missed.
     assert {row[:2] for row in _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=12, **knobs))} == exact
-    with pytest.raises(LimitError, match=r"120 users are above .*max_exact_users \(119\), and 1 of 12 clusters hold 0\.\d+ of .*min_recall"):
+    with pytest.raises(
+        LimitError, match=r"120 users are above .*max_exact_users \(119\), and 1 of 12 clusters hold 0\.\d+ of .*min_recall"
+    ):
         fit_user_knn(frame, weights={"use": 1.0}, n_probes=1, n_rounds=0, min_recall=0.99, **knobs)
 
 
@@ -192,7 +194,9 @@ def test_candidates_equal_the_dense_product_whatever_the_batches(spark, table, e
     masked = seen({user: [int(item) for item in np.flatnonzero(used[user])] for user in range(30)})
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
     try:
-        frame = score_user_knn_candidates(learnt, requests, _neighbours(table, lists), masked, features(40), weights={"use": 1.0}, n_candidates=5)
+        frame = score_user_knn_candidates(
+            learnt, requests, _neighbours(table, lists), masked, features(40), weights={"use": 1.0}, n_candidates=5
+        )
         found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
     finally:
         spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
