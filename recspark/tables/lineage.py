@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,6 +67,16 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class TaskSlots:
+    """How many tasks the session runs at once."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Where the job says what it found out beside its rows: `tell(name, value)` puts a JSON value into its row of `runs`."""
+
+
+@dataclass(frozen=True)
 class AsArrays:
     """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them.
 
@@ -105,6 +116,8 @@ ItemsSource = Annotated["DataFrame", Source("items")]
 UsersSource = Annotated["DataFrame", Source("users")]
 Now = Annotated[datetime, Clock()]
 WorkFolder = Annotated[str, Folder()]
+Slots = Annotated[int, TaskSlots()]
+Tell = Annotated[Callable[[str, Any], None], Facts()]
 
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
 ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]

@@ -104,11 +104,7 @@ def test_the_shop_fits(jobs: dict[str, Job]):
         ),
         (
             ["predictions={}"],
-            "predictions: ratings are predicted where vectors_als.implicit is false; set it so, choose another predictions.method, or leave predictions at null",
-        ),
-        (
-            ["vectors_als={implicit: false, half_life_days: 9}"],
-            "vectors_als.half_life_days: ratings do not decay (vectors_als.implicit: false); leave it out",
+            "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, choose another predictions.method, or leave predictions at null",
         ),
         (
             ["feature_stats_item.numeric={pirce: {}}"],
@@ -176,7 +172,7 @@ def test_what_needs_times_is_refused_without_them(jobs: dict[str, Job], change: 
 
 
 @pytest.mark.parametrize(
-    ("change", "setting"), [("vectors_als={implicit: false}", "vectors_als.implicit: false"), ("labels={min_value: 4}", "labels.min_value")]
+    ("change", "setting"), [("vectors_als={model: explicit}", "vectors_als.model: explicit"), ("labels={min_value: 4}", "labels.min_value")]
 )
 def test_what_needs_values_is_refused_without_them(jobs: dict[str, Job], change: str, setting: str):
     assert problems(jobs, "events.columns.value=null") == []
