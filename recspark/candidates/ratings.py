@@ -121,7 +121,7 @@ def build_predictions(
     interactions: LearnRows,
     *,
     weights: dict[str, float],
-    method: Method = "als",
+    method: Method | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     max_neighbours: PositiveInt = 40,
@@ -139,7 +139,7 @@ def build_predictions(
 
     Args:
         weights: weight of each event type; those above 0 are ratings, as in `fit_als`.
-        method: als (explicit factors), or the neighbours that predict: item_knn or user_knn, of similarity pearson for ratings.
+        method: what predicts: als (explicit factors), item_knn or user_knn (neighbours, of similarity pearson); none: nothing does.
         minimum: the lowest rating there is; by default the lowest learnt.
         maximum: the highest; by default the highest learnt.
         max_neighbours: neighbours of similarity above 0 that count, at most; more are steadier, and less alike.
@@ -147,8 +147,10 @@ def build_predictions(
         bias_damping: neighbours: so many ratings at the mean are assumed of everyone in the baseline.
 
     Raises:
-        ConfigError: minimum above maximum, a method whose table nobody writes, or event weights that nothing can be learnt from.
+        ConfigError: minimum above maximum, no method or one whose table nobody writes, or event weights that nothing can be learnt from.
     """
+    if method is None:
+        raise ConfigError("predictions.method is null: als, item_knn or user_knn can predict ratings")
     if minimum is not None and maximum is not None and minimum > maximum:
         raise ConfigError(f"minimum = {minimum} is above maximum = {maximum}: give the rating scale's lowest, then its highest value")
     ratings = keep_latest_ratings(interactions, weights)

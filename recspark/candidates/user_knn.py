@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from typing import Literal
 
@@ -15,10 +14,8 @@ from recspark.candidates.user_vectors import Similarity, Weighting, pack_vectors
 from recspark.columns import USER
 from recspark.errors import ConfigError, LimitError
 from recspark.kernels.user_neighbours import COSINE, JACCARD, PEARSON, Measure
-from recspark.tables.lineage import LearnRows
+from recspark.tables.lineage import LearnRows, Tell
 from recspark.tables.weights import ValueAs
-
-_log = logging.getLogger(__name__)
 
 
 def fit_user_knn(
@@ -42,6 +39,7 @@ def fit_user_knn(
     n_measured: PositiveInt = 256,
     min_recall: NonNegativeFloat = 0.5,
     seed: NonNegativeInt = 1,
+    tell: Tell,
 ) -> DataFrame:
     """The n_neighbours most similar users of each: kind, idx, neighbour_idx, score, support, position.
 
@@ -54,7 +52,7 @@ def fit_user_knn(
     it, and never those that pass by. Above, only the n_probes nearest of n_clusters are looked into: shuffled are
     12 H (1 + n_probes) bytes and 12 H a round of clustering, a task holds a cluster's visitors (about 12 H n_probes / n_clusters
     bytes), and its work is about n_probes / n_clusters of all pairs. What that misses is measured before: the recall against
-    the exact neighbours of a seeded sample of users is logged, and refused below min_recall. (gowalla, 29,858 users, 64
+    the exact neighbours of a seeded sample of users is told, and refused below min_recall. (gowalla, 29,858 users, 64
     clusters, 8 probes, 2 rounds: recall@100 .85 for .13 of the pairs; without rounds .37.)
 
     Args:
@@ -77,6 +75,7 @@ def fit_user_knn(
         n_measured: users that recall is measured with; the exact search of each is a pass over everyone's items.
         min_recall: the least recall that is accepted.
         seed: of the first centroids and of the measured users.
+        tell: is told, of a search in clusters, its recall.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from; decay of events without times; asymmetry above 1; the
@@ -103,15 +102,7 @@ def fit_user_knn(
     sample = assigned.orderBy(F.xxhash64("user_idx", F.lit(seed + 1)), "user_idx").limit(n_measured)
     exact = search_for_few(sample, assigned, n_neighbours, measure, n_blocks)
     recall = measure_recall(search_clusters(sample, assigned, n_neighbours, measure, n_blocks), exact)
-    _log.info(
-        "user neighbours in %d of %d clusters: recall@%d is %.3f (%d of %d users)",
-        n_probes,
-        n_clusters,
-        n_neighbours,
-        recall,
-        min(n_measured, n_users),
-        n_users,
-    )
+    tell("search", {"recall": recall, "n_measured": min(n_measured, n_users), "n_probes": n_probes, "n_clusters": n_clusters})
     if recall < min_recall:
         raise LimitError(
             f"{n_users:,} users are above neighbours_user_knn.max_exact_users ({max_exact_users:,}), and {n_probes} of {n_clusters} clusters "

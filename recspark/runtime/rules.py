@@ -115,7 +115,7 @@ def _values(settings: Settings, sections: Sections) -> Iterator[str]:
     explicit = _knob(sections, "vectors_als", "model") in ("explicit", "pmf")
     method = _knob(sections, "predictions", "method")
     if method == "als" and not explicit:
-        yield "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, choose another predictions.method, or leave predictions at null"
+        yield "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, or choose another predictions.method"
     if method not in (None, "als") and f"neighbours_{method}" not in sections:
         yield f"predictions.method: {method} reads neighbours_{method}, which is null; give it a section, or choose another method"
     if settings.events.columns.value is None:

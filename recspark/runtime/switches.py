@@ -17,7 +17,9 @@ def _source_of(job: Job, config: Config) -> str | None:
 
 
 def _is_named(job: Job, jobs: dict[str, Job], config: Config) -> bool:
-    """A source's proposals are wanted where `sources` names it; its neighbours also where another section does."""
+    """A source's proposals are wanted where `sources` names it; its neighbours also where another section does; predictions by a method."""
+    if job.name == "predictions":
+        return _source_of(job, config) is not None
     wanted: set[str | None] = {*config.settings.sources}
     if job.writes.name == "neighbours":
         wanted |= {_source_of(other, config) for other in jobs.values() if not other.slice}

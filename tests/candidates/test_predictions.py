@@ -27,7 +27,7 @@ def test_each_rung_of_the_ladder_by_hand(table, events) -> None:  # type: ignore
     vectors = table(VECTORS, [{"source": "als", **dict(zip(("kind", "idx", "vector", "bias"), row, strict=True))} for row in rows])
     # Learnt: item 1 has mean 3 (ratings 2 and 4), user 1 mean 2.5 (4 and 1); all: (2 + 4 + 1) / 3.
     learnt = events([(0, 1, "rate", 2.0), (1, 1, "rate", 4.0), (1, 5, "rate", 1.0), (2, 1, "other", 5.0)])
-    frame = build_predictions(labels, requests, vectors, None, learnt, weights={"rate": 1.0}, minimum=1.0, maximum=5.0)
+    frame = build_predictions(labels, requests, vectors, None, learnt, weights={"rate": 1.0}, method="als", minimum=1.0, maximum=5.0)
     frame = conform(frame.withColumn("horizon", F.lit("h")), PREDICTIONS, "the function")
     check_rows(frame, PREDICTIONS)
     found = {(row.request_idx, row.item_idx): (row.value, row.predicted, row.fallback) for row in frame.collect()}
@@ -45,9 +45,9 @@ def test_nothing_learnt_predicts_the_middle_of_the_bounds(table, events) -> None
     requests = table(REQUESTS, [{"request_idx": 0, "user_idx": 0, "k": 1}])
     labels = table(LABELS, [{"request_idx": 0, "items": [1], "values": [4.0]}])
     inputs = (labels, requests, table(VECTORS, []), None, events([]))
-    row = build_predictions(*inputs, weights={"rate": 1.0}, minimum=0.0, maximum=5.0).collect()[0]
+    row = build_predictions(*inputs, weights={"rate": 1.0}, method="als", minimum=0.0, maximum=5.0).collect()[0]
     assert (row.predicted, row.fallback) == (2.5, "global_mean")
-    assert build_predictions(*inputs, weights={"rate": 1.0}, maximum=5.0).collect() == []
+    assert build_predictions(*inputs, weights={"rate": 1.0}, method="als", maximum=5.0).collect() == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_bounds_are_the_learnt_ones_unless_given(table, events, bounds, expected
     rows = [("user", 0, 1.0), ("item", 0, 12.0), ("item", 1, -1.0)]
     vectors = table(VECTORS, [{"source": "als", "kind": kind, "idx": idx, "vector": [x], "bias": 0.0} for kind, idx, x in rows])
     learnt = events([(1, 0, "rate", 10.0), (2, 1, "rate", 0.5)])
-    found = build_predictions(labels, requests, vectors, None, learnt, weights={"rate": 1.0}, **bounds).collect()
+    found = build_predictions(labels, requests, vectors, None, learnt, weights={"rate": 1.0}, method="als", **bounds).collect()
     assert tuple(row.predicted for row in sorted(found, key=lambda row: row.item_idx)) == expected
 
 
@@ -114,8 +114,12 @@ def test_neighbours_predict_weighted_deviations(table, events, method) -> None: 
 def test_guard(table, events) -> None:  # type: ignore[no-untyped-def]
     labels, requests = table(LABELS, []), table(REQUESTS, [])
     with pytest.raises(ConfigError, match="minimum = 5"):
-        build_predictions(labels, requests, table(VECTORS, []), None, events([]), weights={"rate": 1.0}, minimum=5.0, maximum=1.0)
+        build_predictions(
+            labels, requests, table(VECTORS, []), None, events([]), weights={"rate": 1.0}, method="als", minimum=5.0, maximum=1.0
+        )
     with pytest.raises(ConfigError, match="method is user_knn, .*switch on neighbours_user_knn"):
         build_predictions(labels, requests, table(VECTORS, []), None, events([]), weights={"rate": 1.0}, method="user_knn")
     with pytest.raises(ConfigError, match="method is als, .*switch on vectors_als"):
-        build_predictions(labels, requests, None, table(NEIGHBOURS, []), events([]), weights={"rate": 1.0})
+        build_predictions(labels, requests, None, table(NEIGHBOURS, []), events([]), weights={"rate": 1.0}, method="als")
+    with pytest.raises(ConfigError, match="predictions.method is null"):
+        build_predictions(labels, requests, None, None, events([]), weights={"rate": 1.0})

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.candidates.user_knn import fit_user_knn
+from recspark.candidates import user_knn
 from recspark.candidates.user_scores import score_user_knn_candidates
 from recspark.errors import ConfigError, LimitError
 from recspark.tables import NEIGHBOURS, REQUESTS, SOURCE_CANDIDATES
@@ -16,6 +15,10 @@ from recspark.tables.contract import check_rows, conform
 Row = tuple[int, int, float, int, int]
 Pairs = dict[tuple[int, int], float]
 COLUMNS = ("idx", "neighbour_idx", "score", "support", "position")
+
+
+def fit_user_knn(*inputs: Any, **knobs: Any) -> Any:
+    return user_knn.fit_user_knn(*inputs, **{"tell": lambda name, value: None, **knobs})
 
 
 def _rows(frame: Any) -> list[Row]:
@@ -130,16 +133,16 @@ def _tastes() -> Pairs:
     return dict.fromkeys([*chosen, *((user, int(item)) for user in range(120) for item in rng.integers(0, 90, 2))], 1.0)
 
 
-def test_clusters_hold_most_of_the_exact_neighbours_and_say_so(events, caplog) -> None:  # type: ignore[no-untyped-def]
+def test_clusters_hold_most_of_the_exact_neighbours_and_say_so(events) -> None:  # type: ignore[no-untyped-def]
     frame = _events_of(events, _tastes())
     exact = {row[:2] for row in _rows(fit_user_knn(frame, weights={"use": 1.0}, n_neighbours=10))}
     knobs: dict[str, Any] = {"n_neighbours": 10, "max_exact_users": 119, "n_clusters": 12, "n_measured": 120, "n_blocks": 2}
-    with caplog.at_level(logging.INFO):
-        found = _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=4, **knobs))
+    told: dict[str, Any] = {}
+    found = _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=4, tell=told.__setitem__, **knobs))
     recall = len(exact & {row[:2] for row in found}) / len(exact)
     assert recall > 0.9
-    # All users are measured: what is logged is what was found.
-    assert f"user neighbours in 4 of 12 clusters: recall@10 is {recall:.3f} (120 of 120 users)" in caplog.text
+    # All users are measured: what is told is what was found.
+    assert told == {"search": {"recall": pytest.approx(recall), "n_measured": 120, "n_probes": 4, "n_clusters": 12}}
     # With every cluster looked into nothing is missed.
     assert {row[:2] for row in _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=12, **knobs))} == exact
     with pytest.raises(

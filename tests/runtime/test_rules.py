@@ -103,8 +103,8 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             "predictions.method: user_knn reads neighbours_user_knn, which is null; give it a section, or choose another method",
         ),
         (
-            ["predictions={}"],
-            "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, choose another predictions.method, or leave predictions at null",
+            ["predictions={method: als}"],
+            "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, or choose another predictions.method",
         ),
         (
             ["feature_stats_item.numeric={pirce: {}}"],
