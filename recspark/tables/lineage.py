@@ -131,5 +131,6 @@ Tell = Annotated[Callable[[str, Any], None], Facts()]
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
 ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
 ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_cosine'", ("idx", "position"))]
+OwnItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
 ItemPopularity = Annotated["Published", AsArrays("popularity", None, ("item_idx",))]
 ItemFeatures = Annotated["Published", AsArrays("item_features", None, ("item_idx",))]
