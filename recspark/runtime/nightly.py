@@ -78,13 +78,17 @@ def open_house(
 def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
     """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on.
 
+    Neighbours are also made where `similar_items` is made of them.
+
     Raises:
         ConfigError: a job without which nothing is read is off, or one whose table is published is on and cannot work.
     """
 
+    similar = getattr(config.jobs.get("similar_items"), "source", "")
+    wanted: dict[str, list[str]] = {"source_candidates": config.settings.sources, "neighbours": [*config.settings.sources, similar]}
+
     def is_wanted(job: Job) -> bool:
-        proposes = job.writes.name == "source_candidates"
-        return job.name in config.jobs and not (proposes and job.slice["source"] not in config.settings.sources)
+        return job.name in config.jobs and (job.writes.name not in wanted or job.slice["source"] in wanted[job.writes.name])
 
     on = {name: job for name, job in jobs.items() if is_wanted(job)}
     lost: dict[str, str] = {}  # job -> the table that it needs and nobody writes
@@ -114,7 +118,7 @@ def _why_off(name: str, lost: dict[str, str], jobs: dict[str, Job], config: Conf
         table = lost[name]
         steps.append(f"{name} reads {table}")
         writers = sorted(job.name for job in jobs.values() if job.writes.name == table)
-        name = next((writer for writer in writers if writer in lost), writers[0])
+        name = next((writer for writer in writers if writer in lost or writer not in config.jobs), writers[0])
     source = jobs[name].source
     if name in config.jobs:
         why, cure = f"{name} is not among `sources`", "name it there"

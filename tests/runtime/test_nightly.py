@@ -26,7 +26,7 @@ def switched_on(*assignments):
 def test_what_can_do_without_a_section_goes_on_without_it():
     everything = set(switched_on())
     assert {"recommendations", "similar_items", "vectors_als"} <= everything
-    without = set(switched_on("vectors_als=null", "sources=[item_cosine,popular]"))
+    without = set(switched_on("vectors_als=null", "sources=[item_knn,popular]"))
     assert everything - without == {"vectors_als", "source_candidates_als"}
     assert "recommendations" not in switched_on("recommendations=null")
 
@@ -41,8 +41,8 @@ def test_what_can_do_without_a_section_goes_on_without_it():
         ),
         (["vectors_als=null", "sources=[als]"], r"source_candidates_als reads vectors, .*`vectors_als` is null"),
         (
-            ["neighbours_item_cosine=null"],
-            r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_cosine` is null",
+            ["neighbours_item_knn=null"],
+            r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_knn` is null",
         ),
         (["quarantine=null"], r"^quarantine cannot be made: `quarantine` is null; give `quarantine` a section \(\{\} for the defaults\)$"),
         (["landed_events=null"], r"^interactions cannot be made: .*reads landed_events, `landed_events` is null"),
