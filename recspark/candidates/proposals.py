@@ -36,11 +36,18 @@ def _proposals(request_idx: pa.Array, items: np.ndarray, scores: np.ndarray) -> 
     return batch.filter(pa.array(sizes > 0))
 
 
-def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[np.ndarray], Kernel]) -> DataFrame:
+def propose(
+    requests: DataFrame,
+    seen: DataFrame,
+    item_features: Published,
+    open_kernel: Callable[[np.ndarray], Kernel],
+    arrange: Callable[[DataFrame], DataFrame] = lambda masked: masked,
+) -> DataFrame:
     """request_idx, items, scores for each row of `requests` that something can be proposed to.
 
     `requests` has request_idx and what the kernel reads; `seen` is joined to it. `open_kernel` is called once a task, with the
-    mask of allowed items (bool, by item index), and returns the kernel that every batch of the task goes through.
+    mask of allowed items (bool, by item index), and returns the kernel that every batch of the task goes through. `arrange` may
+    place the masked requests and put rows beside them that tell the kernel something, for which it proposes nothing.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -55,4 +62,4 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
     masks = seen.select("request_idx", F.col("items").alias("_seen"))
     none_seen = F.array().cast("array<int>")
     masked = requests.join(masks, "request_idx", "left").withColumn("_seen", F.coalesce("_seen", none_seen))
-    return masked.mapInArrow(run, SCHEMA)
+    return arrange(masked).mapInArrow(run, SCHEMA)

@@ -1,4 +1,4 @@
-"""The work of ALS, and of proposing the nearest items to each user's vector."""
+"""The work of ALS, by either engine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from recspark.preflight.activity import Activity
-from recspark.preflight.work import Place, Step, Work
+from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
 
-# Bytes of an entry: shuffled by Spark as a row of three or four columns; while a task sorts its events into a block.
-SHUFFLED_ROW = 40
+# Bytes that an event takes while a task sorts its events into a block.
 _BUILDING = 96
 # MLlib solves a row by Cholesky in the JVM: it reaches about this share of the kernels' rate.
 _JVM = 0.25
-# Items whose scores, and users whose lists, a task holds at once.
-_TILES = 4 << 20
 
 
 def als_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
@@ -33,6 +30,16 @@ def _width(knobs: Mapping[str, Any]) -> int:
 
 def _item_factors(activity: Activity, knobs: Mapping[str, Any]) -> float:
     return 3 * 4 * activity.n_places * _width(knobs)
+
+
+def _refusal(activity: Activity, knobs: Mapping[str, Any]) -> str:
+    needed = _item_factors(activity, knobs)
+    if needed <= knobs["item_bytes"]:
+        return ""
+    return (
+        f"needs {size(needed)} in each task for {activity.n_places:,} items, and vectors_als.item_bytes is {size(knobs['item_bytes'])}: raise it "
+        "where tasks have the memory, lower vectors_als.rank, or choose engine: mllib where it knows the model"
+    )
 
 
 def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
@@ -68,16 +75,18 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         unit="pairs",
         flops=iterations * flops,
         steps=(
-            Step("rows", activity.n_events + (users + items) * knobs["rank"] / 16, n),
+            Step("rows", activity.n_events + users + items, n),
+            Step("moved", (users + items) * knobs["rank"], n),
             Step("least_squares", iterations * flops, n * place.n_threads),
             Step("sent", iterations * sent, n),
         ),
         shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + iterations * sent,
         task_bytes=max(_BUILDING * own_events, held + _item_factors(activity, knobs)) + 24 * places,
-        driver_bytes=1 << 20,
+        driver_bytes=3 * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
         iterations=iterations,
         sent_bytes=iterations * sent,
         chosen={"engine": "blocked"},
+        refused=_refusal(activity, knobs),
     )
 
 
@@ -97,6 +106,7 @@ def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> W
         flops=iterations * flops,
         steps=(
             Step("rows", 3 * activity.n_events + iterations * copies, n),
+            Step("moved", iterations * copies * width, n),
             Step("least_squares", iterations * flops / _JVM, n),
         ),
         shuffle_bytes=3 * SHUFFLED_ROW * activity.n_events + sent,
@@ -105,21 +115,4 @@ def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> W
         driver_bytes=1 << 20,
         iterations=iterations,
         chosen={"engine": "mllib"},
-    )
-
-
-def als_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """`score_als_candidates`: R requests, I items: 2 R I rank operations; all item vectors through the driver once, mapped by tasks."""
-    requests, items, n, rank = activity.n_requests, activity.items.rows, place.n_slots, knobs["rank"]
-    flops = 2 * requests * items * rank
-    vectors = items * (4 * rank + 12)
-    return Work(
-        pairs=requests * items,
-        unit="scores",
-        flops=flops,
-        steps=(Step("rows", requests * (2 + rank / 16), n), Step("products", flops, n)),
-        shuffle_bytes=requests * (4 * rank + 40) + 4 * activity.users.pairs,
-        # One batch of 10,000 requests, and the tiles.
-        task_bytes=vectors + 10_000 * (4 * rank + 16 * knobs["n_candidates"]) + _TILES,
-        driver_bytes=3 * vectors,
     )

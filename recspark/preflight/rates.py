@@ -10,11 +10,15 @@ import numpy as np
 from recspark.handover.peers import Peers
 from recspark.kernels.als import solve_rows
 from recspark.kernels.als_events import Block, build_block
-from recspark.kernels.cooccurrence import NO_SUMS, Rows, top_neighbours
+from recspark.kernels.cooccurrence import DOT, Block as ItemBlock, by_popularity, no_sums, top_neighbours
+from recspark.kernels.ease import invert_upper
+from recspark.kernels.packing import as_histories
+from recspark.kernels.similarity import measure_of
 from recspark.kernels.topk import top_items_by_factors
 
 _N_USERS, _N_ITEMS, _N_PAIRS, _RANK, _STEPS = 6_000, 4_000, 300_000, 64, 3
 _N_LISTS, _N_NEIGHBOURS = 256, 100
+_N_DENSE = 768
 _SENT = 1 << 24
 _GOES = 3
 
@@ -53,15 +57,22 @@ def _least_squares(block: Block, random: np.random.Generator) -> float:
     return (_STEPS + 1) * _RANK * (4 * n_pairs + 2 * _RANK * n_rows) / _best_seconds(solve)
 
 
-def _additions(users: np.ndarray, items: np.ndarray) -> float:
-    lengths = np.bincount(users, minlength=_N_USERS)
-    rows = Rows(np.concatenate(([0], np.cumsum(lengths))), items, np.ones(len(items)))
+def _additions(users: np.ndarray, items: np.ndarray, random: np.random.Generator) -> float:
+    """Pairs added up a second for the cosine of weights, counted as `similarity` does: half of each history's square."""
+    histories = as_histories(users, items, random.random(len(users)), limit=_N_ITEMS, seed=1)
+    counts = np.bincount(items, minlength=_N_ITEMS)
+    block = ItemBlock(0, 1, by_popularity(counts), True, DOT, 1)
+    measure = measure_of("cosine", counts, counts.astype(np.float64), _N_USERS, shrinkage=10.0)
+    additions = (np.diff(histories.offsets).astype(np.float64) ** 2).sum() / 2
+    return float(additions) / _best_seconds(
+        lambda: top_neighbours(block, no_sums(block), histories, measure, n=_N_NEIGHBOURS, min_support=2)
+    )
 
-    def add_up() -> None:
-        for _ in top_neighbours(NO_SUMS, rows, 0, 1, n=_N_NEIGHBOURS, min_support=2, shrinkage=0.0):
-            pass
 
-    return float((lengths.astype(np.float64) ** 2).sum()) / _best_seconds(add_up)
+def _inverse(random: np.random.Generator) -> float:
+    factors = random.standard_normal((_N_DENSE, 8))
+    counts = factors @ factors.T
+    return _N_DENSE**3 / _best_seconds(lambda: invert_upper(counts.copy(), 100.0))
 
 
 def _products(random: np.random.Generator) -> float:
@@ -89,7 +100,8 @@ def measure_slot(peers: Peers) -> dict[str, float]:
     block = build_block(users, items, np.ones(len(users)), None, _N_ITEMS)
     return {
         "least_squares": _least_squares(block, random),
-        "additions": _additions(users, items),
+        "additions": _additions(users, items, random),
         "products": _products(random),
+        "inverse": _inverse(random),
         "sent": _sent(peers),
     }

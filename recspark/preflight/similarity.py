@@ -1,77 +1,123 @@
-"""The work of neighbours, and of proposing what lies near to a history."""
+"""The work of neighbours: of items, of items by one dense inverse, and of users."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from recspark.preflight.activity import Activity
-from recspark.preflight.factors import SHUFFLED_ROW
-from recspark.preflight.work import Place, Step, Work
+from recspark.preflight.activity import Activity, Degrees
+from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
 
-# An entry of a list of neighbours as a row, and as arrays.
-_NEIGHBOUR_ROW, _NEIGHBOUR = 28, 28
-# What a history's entry takes where it is sent, and where a task holds it.
-_SENT, _HELD = 12, 44
-_ENTRIES_AT_ONCE = 1 << 25
+# Of candidates.cooccurring: entries that a block adds up at once, and places in lists up to which it computes half of its pairs.
+_ENTRIES_AT_ONCE, _PLACES = 1 << 26, 1 << 25
+_SMALL = 1 << 20
 
 
 def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """Item neighbours. With d_u the capped histories' lengths and B blocks:
+    """Neighbours by `candidates.cooccurring`. With d_u the capped histories' lengths, E events, N places of items, K neighbours, B
+    blocks, C the entries of all histories in each block that they touch (`Degrees.copied`):
 
-    additions   sum d_u^2
-    shuffled    the events and pairs; and each history to the blocks that it touches: 12 bytes an entry
-    task        44 bytes an entry of a block (of at most 2^25 at once), 16 a pair that is carried on beyond that, 16 an item
+    pairs       sum d_u^2 / 2; additions: as many, or where N K > 2^25, whose lists a block cannot hold, twice as many
+    shuffled    20 E + 8 C and 12 a copied history + 28 B^2 a block's items (totals) + 16 an entry of the blocks' lists
+    task        60 bytes an event of a block of users; or 44 C / B + 12 H K + 90 N, H = N lists (or N / B), and 20 a pair carried on
     """
     histories = activity.users.capped(knobs["max_items_per_user"])
-    blocks, items = knobs["n_blocks"], activity.items.rows
-    n = min(place.n_slots, blocks)
+    blocks, items, places, n = knobs["n_blocks"], activity.items.rows, activity.n_places, knobs["n_neighbours"]
+    slots = min(place.n_slots, blocks)
+    is_half = places * n <= _PLACES
+    additions = histories.square / (2 if is_half else 1)
     copied = histories.copied(blocks, items)
     entries = copied / blocks + histories.most
-    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else min(histories.square, items**2) / blocks
-    listed = items * min(knobs["n_neighbours"], items)
+    lists = places if is_half else places / blocks
+    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else min(additions, items * places / (2 if is_half else 1)) / blocks
+    totals = blocks**2 * min(items, histories.pairs / blocks)
+    # A block lists what it has met, at most n an item; half of the pairs are offered to both sides.
+    listed = min(items * n * (blocks if is_half else 1), histories.square)
     return Work(
         pairs=histories.square / 2,
         unit="pairs of items",
-        flops=2 * histories.square,
+        flops=2 * additions,
         steps=(
-            Step("rows", 2 * activity.n_events + 3 * activity.users.pairs + copied / 16 + listed, place.n_slots),
-            Step("additions", histories.square, n),
+            Step("rows", activity.n_events + items * n, place.n_slots),
+            Step("moved", copied + listed, slots),
+            Step("additions", additions, slots),
         ),
-        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + 3 * activity.users.pairs) + _SENT * copied,
-        task_bytes=_HELD * min(entries, _ENTRIES_AT_ONCE) + 16 * carried + 16 * activity.n_places + _NEIGHBOUR_ROW * listed / blocks,
-        driver_bytes=1 << 20,
+        shuffle_bytes=20 * activity.n_events + 8 * copied + 12 * _copies(histories, copied) + 28 * totals + 16 * listed,
+        task_bytes=max(
+            60 * (activity.n_events / blocks + histories.most),
+            44 * min(entries, _ENTRIES_AT_ONCE) + 12 * lists * n + 90 * places + 20 * carried,
+        ),
+        driver_bytes=_SMALL,
     )
 
 
-def knn_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """Proposals from neighbours: each of a history's items adds its list up; the lists pass through the driver once."""
-    histories = activity.users.capped(min(knobs["max_history"], knobs["max_length"]))
-    per_user = histories.pairs / max(histories.rows, 1)
-    requests, n = activity.n_requests, place.n_slots
-    n_neighbours = min(knobs["n_neighbours"], activity.items.rows)
-    additions = requests * per_user * n_neighbours
-    lists = activity.items.rows * n_neighbours * _NEIGHBOUR
+def _copies(histories: Degrees, copied: float) -> float:
+    """Of whole histories, about."""
+    return copied / max(histories.pairs, 1) * histories.rows
+
+
+def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`fit_ease`. With d_u the histories' lengths, H pairs, N items, B blocks, C as in `item_knn_work`:
+
+    pairs       sum d_u^2 / 2, added up; then N^3 multiplications in one task
+    shuffled    the events; 4 C; 8 a count that is not 0, at most N^2 / 2
+    task        4 N^2 / B in a block of counts; 8 N^2 (4 in single precision) in the one that solves
+    """
+    histories, items, blocks = activity.users, activity.items.rows, knobs["n_blocks"]
+    slots = min(place.n_slots, blocks)
+    copied = histories.copied(blocks, items)
+    counts = min(histories.square, items**2) / 2
+    listed = items * min(knobs["n_neighbours"] or items, items)
+    width = 4 if knobs["single_precision"] else 8
+    refused = (
+        f"has {items:,.0f} items, and neighbours_ease.max_items is {knobs['max_items']:,}: raise it where a task has {size(width * items**2)}, "
+        "or leave `ease` out of `sources`"
+        if items > knobs["max_items"]
+        else ""
+    )
     return Work(
-        pairs=additions,
-        unit="neighbours of history items",
-        flops=additions,
-        steps=(Step("rows", 2 * requests + (histories.pairs + activity.users.pairs) / 16, n), Step("additions", additions, n)),
-        shuffle_bytes=requests * 60 + 4 * (histories.pairs + activity.users.pairs),
-        task_bytes=lists + 24 * activity.n_places + 10_000 * (4 * per_user + 16 * knobs["n_candidates"]),
-        driver_bytes=3 * lists,
+        pairs=histories.square / 2,
+        unit="pairs of items",
+        flops=histories.square / 2 + items**3,
+        steps=(
+            Step("rows", activity.n_events + 2 * histories.pairs + listed, place.n_slots),
+            Step("moved", copied + 2 * counts, slots),
+            Step("additions", histories.square / 2, slots),
+            Step("inverse", items**3 * width / 8, place.n_threads),
+        ),
+        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + histories.pairs) + 4 * copied + 8 * counts,
+        task_bytes=max(width * items**2, 4 * items**2 / blocks),
+        driver_bytes=8 * items,
+        refused=refused,
     )
 
 
-def popular_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """Proposals of what is popular: the first of one order that a request has not seen."""
-    requests, items = activity.n_requests, activity.items.rows
+def user_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`fit_user_knn`. With d_i the items' users, H pairs, U users, K neighbours, B blocks:
+
+    additions   sum d_i^2; above max_exact_users the share n_probes / n_clusters of it, and H n_clusters / 8 a round of clustering
+    shuffled    the events and pairs; 12 H (B + 1), or in clusters 12 H (1 + n_probes + rounds)
+    task        24 bytes a pair (vectors, and by item) and 12 K a user of a block; or of a cluster's visitors
+    """
+    pairs, users, n, blocks = activity.users.pairs, activity.users.rows, knobs["n_neighbours"], knobs["n_blocks"]
+    slots = min(place.n_slots, blocks)
+    additions, copies, share = activity.items.square, blocks + 1.0, 1 / blocks
+    if users > knobs["max_exact_users"]:
+        clusters = knobs["n_clusters"] or math.isqrt(int(users))
+        probes, rounds = min(knobs["n_probes"], clusters), knobs["n_rounds"] + 1
+        additions = additions * probes / clusters + rounds * pairs * clusters / 8 + 2 * knobs["n_measured"] * pairs / max(users, 1)
+        copies, share = 1.0 + probes + rounds, probes / clusters
     return Work(
-        pairs=requests * knobs["n_candidates"],
-        unit="proposals",
-        flops=0.0,
-        steps=(Step("rows", 2 * requests + activity.users.pairs / 16, place.n_slots),),
-        shuffle_bytes=requests * 40 + 4 * activity.users.pairs,
-        task_bytes=24 * items + 10_000 * 16 * knobs["n_candidates"],
-        driver_bytes=3 * 40 * items,
+        pairs=activity.items.square / 2,
+        unit="pairs of users",
+        flops=2 * additions,
+        steps=(
+            Step("rows", activity.n_events + 3 * pairs + users * n, place.n_slots),
+            Step("moved", copies * pairs, slots),
+            Step("additions", additions, slots),
+        ),
+        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + pairs) + 12 * pairs * copies,
+        task_bytes=24 * (pairs * share + activity.users.most) + 12 * n * users * share + 16 * activity.n_places,
+        driver_bytes=_SMALL,
     )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from recspark.preflight.activity import Activity
 from recspark.preflight.models import Model
-from recspark.preflight.work import Place, Rates, Work
+from recspark.preflight.work import Place, Rates, Work, size
 
 # A job is cut into more blocks where one does not fit, up to so many times what its section says.
 _MOST_CUTS = 1024
@@ -42,14 +42,6 @@ class Verdict:
         work = self.work
         names = ("pairs", "flops", "shuffle_bytes", "sent_bytes", "task_bytes", "driver_bytes")
         return {**{name: round(getattr(work, name)) for name in names}, "seconds": round(self.seconds, 2), "chosen": dict(self.chosen)}
-
-
-def size(n_bytes: float) -> str:
-    """Bytes as a person says them."""
-    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
-        if n_bytes >= factor:
-            return f"{n_bytes / factor:.3g} {unit}"
-    return f"{n_bytes / 1e3:.3g} KB"
 
 
 def count(number: float) -> str:
@@ -131,7 +123,7 @@ def judge(
                 said.append(f"set {job}.{knob} to {value}")
         return said
 
-    refusals = []
+    refusals = [found.refused] if found.refused else []
     for name, (said, words) in _WORDS.items():
         limit, value = getattr(limits, name), figure(name, found)
         if limit is None or value <= limit:

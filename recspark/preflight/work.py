@@ -9,13 +9,27 @@ from typing import Any, NamedTuple
 from recspark.preflight.activity import Activity
 
 
+# Bytes of a row of three or four columns in Spark's own shuffle.
+SHUFFLED_ROW = 40
+
+
+def size(n_bytes: float) -> str:
+    """Bytes as a person says them."""
+    for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.3g} {unit}"
+    return f"{n_bytes / 1e3:.3g} KB"
+
+
 class Rates(NamedTuple):
     """What one task slot does a second while all others are as busy."""
 
     least_squares: float  # floating point operations of conjugate gradients over observed pairs
     additions: float  # pairs added up
     products: float  # floating point operations of scores, selection and all
+    inverse: float  # multiplications of a dense inverse in double precision
     rows: float  # rows through a shuffle of Spark and into a kernel
+    moved: float  # entries of lists through a shuffle, and into a kernel
     sent: float  # bytes from task to task
     start: float  # and not of a slot: seconds that a job takes to be planned, started and committed, of a single row
 
@@ -49,6 +63,7 @@ class Work:
     driver_bytes: float  # peak of what passes through the driver
     iterations: int = 1
     sent_bytes: float = 0  # of shuffle_bytes: from task to task, in all iterations
+    refused: str = ""  # why the job itself will not do it, whatever the limits
     chosen: Mapping[str, Any] = field(default_factory=dict)  # knobs that were left to the forecast
 
     def seconds(self, rates: Rates) -> float:

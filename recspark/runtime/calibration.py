@@ -23,7 +23,8 @@ from recspark.runtime.inputs import digest
 from recspark.runtime.job import room_hash
 from recspark.runtime.session import n_slots
 
-_N_ROWS = 1 << 20
+# Rows, and the same number of entries in lists of this length.
+_N_ROWS, _LENGTH = 1 << 20, 64
 
 
 def _place() -> Path:
@@ -79,17 +80,20 @@ def _measure(spark: SparkSession) -> Rates:
             found = json.dumps(measure_slot(peers))
         yield pa.RecordBatch.from_arrays([pa.array([found])], names=["found"])
 
-    def n_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def n_entries(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays([pa.array([sum(batch.num_rows for batch in batches)], pa.int64())], names=["n"])
 
-    def through_a_shuffle(rows: int) -> float:
+    def through_a_shuffle(n_rows: int, n_listed: int = 0) -> float:
         began = time.perf_counter()
-        events = spark.range(0, rows, 1, n).select("id", (F.col("id") % 1009).cast("int").alias("item"), F.rand(1).alias("weight"))
-        events.repartition(n, "item").mapInArrow(n_rows, "n bigint").collect()
+        columns = [(F.col("id") % 1009).cast("int").alias("item"), F.rand(1).alias("weight")]
+        columns += [F.sequence(F.lit(1), F.lit(n_listed)).alias("items")] if n_listed else []
+        rows = spark.range(0, n_rows, 1, n).select("id", *columns)
+        rows.repartition(n, "item").mapInArrow(n_entries, "n bigint").collect()
         return time.perf_counter() - began
 
     found = [json.loads(row.found) for row in spark.range(0, n, 1, n).mapInArrow(slot, "found string", barrier=True).collect()]
     through_a_shuffle(1)
-    start, whole = through_a_shuffle(1), through_a_shuffle(_N_ROWS)
+    start, rows, lists = through_a_shuffle(1), through_a_shuffle(_N_ROWS), through_a_shuffle(_N_ROWS // _LENGTH, _LENGTH)
     rates = {name: statistics.median(one[name] for one in found) for name in found[0]}
-    return Rates(**rates, rows=_N_ROWS / n / max(whole - start, 0.01), start=start)
+    a_slot = _N_ROWS / n
+    return Rates(**rates, rows=a_slot / max(rows - start, 0.01), moved=a_slot / max(lists - start, 0.01), start=start)

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from recspark.errors import StoreError
 from recspark.preflight.models import MODELS
-from recspark.preflight.verdict import Verdict, count, duration, size
+from recspark.preflight.verdict import Verdict, count, duration
+from recspark.preflight.work import size
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.deliveries import Intake
 from recspark.runtime.inputs import Inputs

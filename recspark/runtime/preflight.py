@@ -103,18 +103,18 @@ class Preflight:
         activity = self._activity(scope)
         return judge(job, MODELS[job], activity, self.knobs(job), self.place, self.rates, self.limits)
 
-    def check(self, job: Job, scopes: Sequence[Scope]) -> list[Verdict]:
-        """Say what an expensive job will take at `scopes`, in a line; [] for any other job.
+    def check(self, job: Job, scopes: Sequence[Scope]) -> dict[str, Verdict]:
+        """Say what an expensive job will take at `scopes`, in a line; a verdict a slice, none for any other job.
 
         Raises:
             LimitError: it is over a limit; the message has the figures and the settings to change.
         """
         if job.name not in MODELS:
-            return []
+            return {}
         with self._lock:
-            verdicts = [self.judge(job.name, scope) for scope in scopes]
-        self._note(in_words(verdicts))
-        refused = [f"at {scope.slice} it {why}" for scope, verdict in zip(scopes, verdicts, strict=True) for why in verdict.refusals]
+            verdicts = {scope.slice: self.judge(job.name, scope) for scope in scopes}
+        self._note(in_words(list(verdicts.values())))
+        refused = [f"at {name} it {why}" for name, verdict in verdicts.items() for why in verdict.refusals]
         if refused:
             raise LimitError(f"{job.name} was not started: {'; '.join(refused)}")
         return verdicts

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -22,33 +22,25 @@ from recspark.columns import PARTS
 from recspark.errors import GateError
 from recspark.handover.files import remove
 from recspark.preflight.models import MODELS
+from recspark.preflight.verdict import Verdict
 from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger, claim
 from recspark.runtime.preflight import ACTIVITY, Preflight
+from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import Clock, Facts, Folder, TaskSlots
+from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
 
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
 INTAKE = "intake"
 CATALOGUES = ("clean_items", "clean_users")
-
-
-class Progress(Protocol):
-    """What the river tells a person while it runs."""
-
-    def expect(self, jobs: Iterable[str]) -> None: ...
-    def start(self, job: str, slices: list[str]) -> None: ...
-    def done(self, job: str, wrote: str, seconds: float) -> None: ...
-    def skip(self, job: str) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 @dataclass
@@ -211,8 +203,8 @@ class River:
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         facts: dict[str, dict[str, Any]] = {scope.slice: {} for scope in scopes}
-        verdicts = {scope.slice: verdict for scope, verdict in zip(scopes, self._preflight.check(job, scopes), strict=False)}
-        frames = self._frames(job, scopes, fingerprints, facts, {name: verdict.chosen for name, verdict in verdicts.items()})
+        verdicts = self._preflight.check(job, scopes)
+        frames = self._frames(job, scopes, fingerprints, facts, verdicts)
         with source_errors(job), self.store.writing(job.writes.name):
             if job.writes.merge:
                 self._claim(job, scopes)
@@ -268,14 +260,13 @@ class River:
         scopes: list[Scope],
         fingerprints: Mapping[str, str],
         facts: Mapping[str, dict[str, Any]],
-        chosen: Mapping[str, Mapping[str, Any]],
+        verdicts: Mapping[str, Verdict],
     ) -> list[DataFrame]:
         """What the job's function returns at each slice, stamped and held against the contract; what it tells goes to `facts`."""
         folders = [self._folder(job, fingerprints[scope.slice]) for scope in scopes]
-        calls = [
-            {**self._arguments(job, scope, folder, facts[scope.slice]), **chosen.get(scope.slice, {})}
-            for scope, folder in zip(scopes, folders, strict=True)
-        ]
+        calls = [self._arguments(job, scope, folder, facts[scope.slice]) for scope, folder in zip(scopes, folders, strict=True)]
+        for scope, call in zip(scopes, calls, strict=True):
+            call |= verdicts[scope.slice].chosen if verdicts else {}
         frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
@@ -288,12 +279,13 @@ class River:
 
     def _arguments(self, job: Job, scope: Scope, folder: str, facts: dict[str, Any]) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
-        injected = {
+        injected: dict[type, Any] = {
             Horizon: scope.horizon,
             Clock: self._now,
+            EarlierRows: lambda: self.inputs.earlier(job, scope),
+            Facts: facts.__setitem__,
             Folder: folder,
             TaskSlots: n_slots(self.store.spark),
-            Facts: facts.__setitem__,
         }
         values |= {name: injected[kind] for name, kind in job.injected.items()}
         return values | self.config.parameters(job)

@@ -34,8 +34,8 @@ def test_every_expensive_job_has_its_forecast_beside_what_was_measured(spark, fi
     [
         (["limits.seconds=0.001", "vectors_als.rank=5"], r"vectors_als was not started: at .* it takes about \d+ s, and limits.seconds is 0 s: raise"),
         (
-            ["limits.task_bytes=1000", "neighbours_item_cosine.n_neighbours=7", "vectors_als=null", "sources=[item_cosine,popular]"],
-            r"neighbours_item_cosine was not started: .* needs .* in a task, and limits.task_bytes is 1 KB",
+            ["limits.task_bytes=1000", "neighbours_item_knn.n_neighbours=7", "vectors_als=null", "sources=[item_knn,popular]"],
+            r"neighbours_item_knn was not started: .* needs .* in a task, and limits.task_bytes is 1 KB",
         ),
         (["limits.shuffle_bytes=100", "vectors_als.rank=5"], "vectors_als was not started: .* shuffles .* and limits.shuffle_bytes is 0.1 KB"),
         (["limits.driver_bytes=10", "source_candidates_als.n_candidates=7"], "source_candidates_als was not started: .* through the driver"),

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from recspark.preflight.activity import Activity, activity_of
-from tests.worlds import World, zipf
+from tests.worlds import World, with_item_of_everyone, with_user_of_everything, zipf
 
 WORLDS = {
     "usual": zipf(900, 500, 20_000, seed=101),
     "few users": zipf(40, 3_000, 9_000, seed=202),
     "few items": zipf(4_000, 60, 16_000, seed=303),
-    "long tail": zipf(2_000, 2_000, 5_000, seed=404),
+    "long tail": zipf(2_000, 2_000, 5_000, seed=404, exponent=1.4, offset=2.0),
+    "a user of everything": with_user_of_everything(zipf(300, 400, 3_000, seed=505), 1_000),
+    "an item of everyone": with_item_of_everyone(zipf(500, 300, 4_000, seed=606)),
 }
 
 

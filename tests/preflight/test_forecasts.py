@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from recspark.candidates.als_blocks import BlockedAls, Recipe, initial_state
 from recspark.handover.peers import Peers
 from recspark.kernels.als_events import build_block
-from recspark.preflight.factors import als_candidates_work, als_work
+from recspark.kernels.cooccurrence import DOT, Block, _opened, by_popularity, no_sums, top_neighbours
+from recspark.kernels.packing import as_histories, rows_of_block
+from recspark.kernels.similarity import measure_of
+from recspark.preflight.factors import als_work
 from recspark.preflight.models import MODELS
-from recspark.preflight.similarity import item_knn_work, knn_candidates_work
+from recspark.preflight.proposals import als_candidates_work, list_candidates_work
+from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
 from recspark.preflight.work import Place
 from recspark.runtime.job import find_jobs
 from tests.peers import as_peers
@@ -121,21 +126,80 @@ def test_a_catalogue_beyond_item_bytes_is_mllibs():
     assert chosen == {"fits": "blocked", "too many": "mllib", "just fit": "blocked", "pmf": "blocked", "decaying ratings": "blocked"}
 
 
+def _capped(pairs: np.ndarray, cap: int) -> np.ndarray:
+    """At most `cap` pairs of a user, by lot."""
+    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
+    return pairs[order[place < cap]]
+
+
+def _held(found: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in found)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 4])
 @pytest.mark.parametrize("cap", [10, 500])
 @pytest.mark.parametrize("name", WORLDS)
-def test_item_neighbours(name: str, cap: int):
-    """Pairs of items that meet in a capped history; entries sent to each block of items that they touch."""
-    pairs = pairs_of(WORLDS[name])
-    random = np.random.default_rng(3).random(len(pairs))
-    order = np.lexsort((random, pairs[:, 0]))
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
-    kept = pairs[order[place < cap]]
+def test_item_neighbours(name: str, cap: int, n_blocks: int):
+    """Pairs of items that meet in a capped history; what goes to each block of items; what the kernel opens there."""
+    world, kept = WORLDS[name], _capped(pairs_of(WORLDS[name]), cap)
+    knobs = {"max_items_per_user": cap, "n_neighbours": 20, "n_blocks": n_blocks}
+    work = item_knn_work(activity(world), knobs, Place(2))
     lengths = np.bincount(kept[:, 0]).astype(float)
-    blocks = np.bincount(np.unique(np.column_stack([kept[:, 0], kept[:, 1] % 4]), axis=0)[:, 0])
-    work = item_knn_work(activity(WORLDS[name]), {**KNN, "max_items_per_user": cap}, Place(2))
     assert within(1.1, work.pairs, (lengths**2).sum() / 2)
-    rows = item_knn_work(activity(WORLDS[name]), {**KNN, "max_items_per_user": cap, "n_blocks": 1}, Place(2)).shuffle_bytes - 12 * len(kept)
-    assert within(1.1, work.shuffle_bytes - rows, 12 * (lengths * blocks).sum())
+
+    histories = as_histories(kept[:, 0], kept[:, 1].astype(np.int32), np.ones(len(kept)) / 2, limit=cap, seed=1)
+    counts = np.bincount(kept[:, 1])
+    measure = measure_of("cosine", counts, counts / 4, len(histories.users), shrinkage=0.0)
+    sent, held, added = 20.0 * len(world.users), [], 0.0
+    for number in range(n_blocks):
+        rows = rows_of_block(histories, number, n_blocks)._replace()
+        block = Block(number, n_blocks, by_popularity(counts), True, DOT, 1)
+        opened, sums = _opened(block, rows)
+        found = top_neighbours(block, no_sums(block), rows, measure, n=20, min_support=1)
+        sent += 8 * len(rows.items) + 12 * len(rows.users) + 16 * len(found.items)
+        sent += 28 * sum(len(np.unique(kept[kept[:, 0] % n_blocks == part, 1])) for part in range(n_blocks))
+        held.append(_held(rows) + _held(opened) + sums.nbytes + 12 * 20 * len(counts) + 16 * len(counts))
+        row_offsets, ranks, _, holders, where, places = opened
+        own = np.concatenate([np.arange(holders[rank], holders[rank + 1]) for rank in block.own])
+        added += float((places[own].astype(np.int64) - row_offsets[where[own]].astype(np.int64)).sum())
+    additions = next(step.amount for step in work.steps if step.rate == "additions")
+    assert within(2, additions, added + len(kept) / 2)  # a pair of an item with itself is none
+    assert within(2, work.shuffle_bytes, sent)
+    assert within(2, work.task_bytes, max(held))
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_ease(name: str):
+    world, pairs = WORLDS[name], pairs_of(WORLDS[name])
+    n_items = len(np.unique(pairs[:, 1]))
+    matrix = csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])))
+    counts = (matrix.T @ matrix).tocoo()
+    knobs = {"n_neighbours": None, "n_blocks": 4, "max_items": n_items, "single_precision": False}
+    work = ease_work(activity(world), knobs, Place(2))
+    assert (work.pairs, work.refused) == ((np.bincount(pairs[:, 0]).astype(float) ** 2).sum() / 2, "")
+    assert work.task_bytes == 8 * n_items**2
+    rows = ease_work(activity(world), {**knobs, "n_blocks": 1}, Place(2)).shuffle_bytes - 4 * len(pairs)
+    upper = 8 * np.count_nonzero(counts.row <= counts.col)
+    assert within(2, work.shuffle_bytes - rows + 8 * min(activity(world).users.square, n_items**2) / 2, upper + 4 * len(pairs) * 4)
+    single = ease_work(activity(world), {**knobs, "single_precision": True, "max_items": n_items - 1}, Place(2))
+    assert single.task_bytes == 4 * n_items**2
+    assert single.refused.startswith(f"has {n_items:,} items, and neighbours_ease.max_items is {n_items - 1:,}: raise it where")
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_user_neighbours(name: str):
+    """Every pair of users who share an item, once for each; a block's own vectors, by user and by item, and heaps."""
+    world, pairs = WORLDS[name], pairs_of(WORLDS[name])
+    users = len(np.unique(pairs[:, 0]))
+    knobs = {"n_neighbours": 10, "n_blocks": 2, "max_exact_users": users, "n_clusters": 8, "n_probes": 2, "n_rounds": 1, "n_measured": 5}
+    work = user_knn_work(activity(world), knobs, Place(2))
+    assert work.pairs == (np.bincount(pairs[:, 1]).astype(float) ** 2).sum() / 2
+    own = pairs[pairs[:, 0] % 2 == 0]
+    n_own = len(np.unique(own[:, 0]))
+    assert within(2, work.task_bytes, 24 * len(own) + 12 * 10 * n_own + 16 * (pairs[:, 1].max() + 1))
+    clustered = user_knn_work(activity(world), {**knobs, "max_exact_users": users - 1}, Place(2))
+    assert clustered.shuffle_bytes - work.shuffle_bytes == 12 * len(pairs) * ((1 + 2 + 2) - (2 + 1))
 
 
 def test_candidates_by_hand():
@@ -145,7 +209,7 @@ def test_candidates_by_hand():
     assert (work.pairs, work.flops) == (40 * items, 2 * 40 * items * 16)
     assert work.driver_bytes == 3 * items * (4 * 16 + 12)
     knobs = {"n_candidates": 10, "n_neighbours": 20, "max_history": 30, "max_length": 7}
-    work = knn_candidates_work(found, knobs, Place(2))
+    work = list_candidates_work(found, knobs, Place(2))
     assert work.pairs == pytest.approx(40 * 7 * 20, rel=0.05)
     assert work.driver_bytes == 3 * items * 20 * 28
 

@@ -9,12 +9,12 @@ import pytest
 
 from recspark.preflight.activity import Activity, activity_of
 from recspark.preflight.models import MODELS, Model
-from recspark.preflight.verdict import Limits, count, duration, in_words, judge, size
-from recspark.preflight.work import Place, Rates, Step, Work
+from recspark.preflight.verdict import Limits, count, duration, in_words, judge
+from recspark.preflight.work import Place, Rates, Step, Work, size
 from tests.preflight.counted import WORLDS, activity
 from tests.preflight.test_forecasts import ALS, KNN
 
-RATES = Rates(least_squares=1e9, additions=1e6, products=1e9, rows=1e6, sent=1e8, start=1.0)
+RATES = Rates(least_squares=1e9, additions=1e6, products=1e9, inverse=1e9, rows=1e6, moved=1e7, sent=1e8, start=1.0)
 PLACE = Place(2)
 NOTHING = activity_of([])
 
@@ -65,13 +65,13 @@ def test_more_blocks_where_a_task_cannot_hold_its_own():
 
 def test_a_history_cap_for_real():
     """The largest cap that keeps item neighbours in time; it and a cap one larger, judged again."""
-    model, found = MODELS["neighbours_item_cosine"], activity(WORLDS["few users"])
+    model, found = MODELS["neighbours_item_knn"], activity(WORLDS["few users"])
 
     def of(cap: int) -> Any:
-        return judge("neighbours_item_cosine", model, found, {**KNN, "max_items_per_user": cap}, PLACE, RATES, Limits(seconds=1.6))
+        return judge("neighbours_item_knn", model, found, {**KNN, "max_items_per_user": cap}, PLACE, RATES, Limits(seconds=1.6))
 
     (refusal,) = of(500).refusals
-    cap = int(refusal.split("neighbours_item_cosine.max_items_per_user to ")[1].split(" ")[0])
+    cap = int(refusal.split("neighbours_item_knn.max_items_per_user to ")[1].split(" ")[0])
     assert 1 < cap < 500
     assert of(cap).refusals == ()
     assert of(cap + 1).refusals != ()
