@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from recspark.candidates.proposals import propose
 from recspark.candidates.spreading import runs_of, spread
 from recspark.columns import PAD_ITEM, USER
+from recspark.kernels.masks import Mask, rows_of
 from recspark.kernels.ragged import as_ragged
 from recspark.kernels.user_neighbours import top_items_by_users
 from recspark.tables.lineage import ItemFeatures, LearnRows
@@ -52,12 +53,12 @@ def _histories(batches: Sequence[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarra
 class _BlockKernel:
     """A kernel that meets the histories of a block's neighbours, keeps them, and then scores the block's requests."""
 
-    def __init__(self, allowed: np.ndarray, n: int) -> None:
-        self.allowed, self.n = allowed, n
+    def __init__(self, n: int) -> None:
+        self.n = n
         self.block, self.waiting = -1, list[pa.RecordBatch]()
         self.histories = _histories([])
 
-    def __call__(self, batch: pa.RecordBatch, seen_offsets: np.ndarray, seen_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, batch: pa.RecordBatch, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
         items = np.full((batch.num_rows, self.n), PAD_ITEM, np.int32)
         scores = np.zeros((batch.num_rows, self.n), np.float32)
         first = 0
@@ -71,8 +72,8 @@ class _BlockKernel:
                 if self.waiting:
                     self.waiting, self.histories = [], _histories(self.waiting)
                 lists = (*as_ragged(rows.column("neighbours")), as_ragged(rows.column("similarities"))[1])
-                masks = (self.allowed, seen_offsets[first : last + 1], seen_items)
-                items[first:last], scores[first:last] = top_items_by_users(*lists, *self.histories, *masks, self.n)
+                own = rows_of(mask, first, last)
+                items[first:last], scores[first:last] = top_items_by_users(*lists, *self.histories, own, self.n)
             first = last
         return items, scores
 
@@ -111,4 +112,4 @@ def score_user_knn_candidates(
         return _histories_beside(blocked, interactions, weights, n_blocks)
 
     known = requests.select("request_idx", "user_idx").join(_neighbour_lists(neighbours), "user_idx")
-    return propose(known, seen, item_features, lambda allowed: _BlockKernel(allowed, n_candidates), arrange)
+    return propose(known, seen, item_features, lambda: _BlockKernel(n_candidates), arrange)

@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from recspark.kernels.als_row import FAST, add_dense, add_normal_equations, aim_up, cg_step, dot, gather, projected_step, solve_cholesky
-from recspark.kernels.topk import frozen
+from recspark.kernels.frozen import frozen
 
 Solver = Literal["cg", "cholesky", "nonnegative"]
 

@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.kernels.frozen import frozen
 from recspark.kernels.lists import Neighbours, close_lists, offer, open_lists
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import PRODUCT, Measure, score_of
-from recspark.kernels.topk import frozen
 
 # What is added up of a pair (i, j), and how many numbers that is:
 # COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;

@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 from scipy.linalg import get_lapack_funcs
 
+from recspark.kernels.frozen import frozen
+from recspark.kernels.heaps import enters, push, sort_heap
 from recspark.kernels.lists import NeighbourRows
-from recspark.kernels.topk import enters, frozen, push, sort_heap
 
 # Rows whose weights are gathered at once: the inverse is read along both of its triangles, in runs of so many.
 _ROWS_AT_ONCE = 256

@@ -14,8 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.kernels.frozen import frozen
+from recspark.kernels.heaps import enters, push, sort_heap
 from recspark.kernels.lists import NeighbourRows
-from recspark.kernels.topk import enters, frozen, is_masked, push, sort_heap
+from recspark.kernels.masks import Mask
+from recspark.kernels.selection import empty_lists
+from recspark.kernels.topk import choose_sums
 
 # How many users' neighbours are handed over at once.
 USERS_AT_ONCE = 4096
@@ -224,11 +228,10 @@ class Nearest:
 
 
 @njit(cache=True)
-def _by_users(  # type: ignore[no-untyped-def]
-    list_offsets, neighbours, similarities, ids, offsets, items, n_items, allowed, seen_offsets, seen_items, best, scores, sizes
-):
+def _by_users(list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists):  # type: ignore[no-untyped-def]
     sums, touched_in, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int64), np.empty(n_items, np.int32)
-    for row in range(sizes.size):
+    rounded = np.empty(n_items, np.float32)
+    for row in range(lists.sizes.size):
         n_touched = 0
         for entry in range(list_offsets[row], list_offsets[row + 1]):
             place = np.searchsorted(ids, neighbours[entry])
@@ -242,14 +245,7 @@ def _by_users(  # type: ignore[no-untyped-def]
                     touched[n_touched] = item
                     n_touched += 1
                 sums[item] += similarities[entry]
-        for k in range(n_touched):
-            item = touched[k]
-            score = np.float32(sums[item])
-            if enters(best[row], scores[row], sizes[row], score, item) and not is_masked(
-                item, allowed, seen_items, seen_offsets[row], seen_offsets[row + 1]
-            ):
-                sizes[row] = push(best[row], scores[row], sizes[row], score, item)
-        sort_heap(best[row], scores[row], sizes[row])
+        choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded)
 
 
 def top_items_by_users(
@@ -259,9 +255,7 @@ def top_items_by_users(
     ids: np.ndarray,
     offsets: np.ndarray,
     items: np.ndarray,
-    allowed: np.ndarray,
-    seen_offsets: np.ndarray,
-    seen_items: np.ndarray,
+    mask: Mask,
     n: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The n items with the largest sum of similarities of those of a row's neighbours who have the item.
@@ -270,8 +264,7 @@ def top_items_by_users(
     items[offsets[u]:offsets[u + 1]], each once. Neighbours that are not among `ids` count nothing. Only items that a neighbour
     has are proposed. Sums are made in the order of the lists. Returns items padded with -1, and scores with 0.
     """
-    n_rows = len(list_offsets) - 1
-    best, scores, sizes = np.full((n_rows, n), -1, np.int32), np.zeros((n_rows, n), np.float32), np.zeros(n_rows, np.int64)
+    lists = empty_lists(len(list_offsets) - 1, n, mask.quota)
     _by_users(
         frozen(list_offsets, np.int64),
         frozen(neighbours, np.int64),
@@ -280,11 +273,7 @@ def top_items_by_users(
         frozen(offsets, np.int64),
         frozen(items, np.int32),
         1 + int(items.max(initial=-1)),
-        frozen(allowed, np.bool_),
-        frozen(seen_offsets, np.int64),
-        frozen(seen_items, np.int32),
-        best,
-        scores,
-        sizes,
+        mask,
+        lists,
     )
-    return best, scores
+    return lists.items, lists.scores

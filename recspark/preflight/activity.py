@@ -92,6 +92,16 @@ class Activity:
     n_requests: float
     origin: str = "counted"  # or what it was estimated from
 
+    def met(self, histories: Degrees) -> np.ndarray:
+        """Of each bucket of items: with how many distinct others an item of it stands in a history, in the mean.
+
+        An item of d users is met by d times the others of a history that holds it, each of which is drawn by popularity.
+        """
+        pairs = max(self.items.pairs, 1.0)
+        meetings = self.items.means * max(histories.square - histories.pairs, 0.0) / pairs
+        chances = -np.expm1(-np.outer(meetings, self.items.means / pairs))
+        return np.asarray(chances @ self.items.n_rows)
+
 
 def activity_of(rows: Iterable[Mapping[str, Any]], n_requests: float | None = None) -> Activity:
     """From the rows of the table `activity`; by default each user with events has one request."""

@@ -41,9 +41,7 @@ MODELS: Mapping[str, Model] = {
     "source_candidates_item_knn": _from_lists("item_knn"),
     "source_candidates_item_next": _from_lists("item_next"),
     "source_candidates_rp3beta": _from_lists("rp3beta"),
-    "source_candidates_ease": Model(
-        list_candidates_work, levers=("n_neighbours",), told={"n_neighbours": "neighbours_ease.n_neighbours"}
-    ),
+    "source_candidates_ease": Model(list_candidates_work, levers=("n_neighbours",), told={"n_neighbours": "neighbours_ease.n_neighbours"}),
     "source_candidates_user_knn": Model(
         user_knn_candidates_work,
         levers=("n_neighbours",),

@@ -10,11 +10,13 @@ import numpy as np
 from recspark.handover.peers import Peers
 from recspark.kernels.als import solve_rows
 from recspark.kernels.als_events import Block, build_block
-from recspark.kernels.cooccurrence import DOT, Block as ItemBlock, by_popularity, no_sums, top_neighbours
+from recspark.kernels.cooccurrence import DOT, by_popularity, no_sums, top_neighbours
+from recspark.kernels.cooccurrence import Block as ItemBlock
 from recspark.kernels.ease import invert_upper
+from recspark.kernels.factors import item_factors, top_items_by_factors
+from recspark.kernels.masks import mask_of
 from recspark.kernels.packing import as_histories
 from recspark.kernels.similarity import measure_of
-from recspark.kernels.topk import top_items_by_factors
 
 _N_USERS, _N_ITEMS, _N_PAIRS, _RANK, _STEPS = 6_000, 4_000, 300_000, 64, 3
 _N_LISTS, _N_NEIGHBOURS = 256, 100
@@ -76,14 +78,12 @@ def _inverse(random: np.random.Generator) -> float:
 
 
 def _products(random: np.random.Generator) -> float:
-    users, items = (random.standard_normal((n, _RANK), np.float32) for n in (_N_LISTS, _N_ITEMS))
-    ids, available = np.arange(_N_ITEMS, dtype=np.int32), np.ones(_N_ITEMS, bool)
-    biases, seen = (np.zeros(_N_LISTS, np.float32), np.zeros(_N_ITEMS, np.float32)), (np.zeros(_N_LISTS + 1, np.int64), ids[:0])
-
-    def propose() -> None:
-        top_items_by_factors(users, biases[0], ids, items, biases[1], available, *seen, _N_NEIGHBOURS)
-
-    return 2 * _N_LISTS * _N_ITEMS * _RANK / _best_seconds(propose)
+    """Floating point operations a second of scores, with vectors so alike that few are left out."""
+    users, vectors = (random.standard_normal((n, _RANK), np.float32) for n in (_N_LISTS, _N_ITEMS))
+    items = item_factors(np.arange(_N_ITEMS, dtype=np.int32), vectors, np.zeros(_N_ITEMS, np.float32))
+    mask = mask_of(np.ones(_N_ITEMS, bool), (np.zeros(_N_LISTS + 1, np.int64), np.empty(0, np.int32)))
+    biases = np.zeros(_N_LISTS, np.float32)
+    return 2 * _N_LISTS * _N_ITEMS * _RANK / _best_seconds(lambda: top_items_by_factors(users, biases, items, mask, _N_NEIGHBOURS))
 
 
 def _sent(peers: Peers) -> float:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from recspark.preflight.activity import Activity, Degrees
 from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
 
@@ -30,10 +32,12 @@ def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     copied = histories.copied(blocks, items)
     entries = copied / blocks + histories.most
     lists = places if is_half else places / blocks
-    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else min(additions, items * places / (2 if is_half else 1)) / blocks
+    met = activity.met(histories)
+    distinct = float(met @ activity.items.n_rows) / (2 if is_half else 1)
+    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else distinct / blocks
     totals = blocks**2 * min(items, histories.pairs / blocks)
-    # A block lists what it has met, at most n an item; half of the pairs are offered to both sides.
-    listed = min(items * n * (blocks if is_half else 1), histories.square)
+    # A block lists what it has met, at most n an item; each pair is met in one block, or each side in its own.
+    listed = float(np.minimum(met, n * blocks if is_half else n) @ activity.items.n_rows)
     return Work(
         pairs=histories.square / 2,
         unit="pairs of items",
@@ -67,7 +71,7 @@ def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Wor
     histories, items, blocks = activity.users, activity.items.rows, knobs["n_blocks"]
     slots = min(place.n_slots, blocks)
     copied = histories.copied(blocks, items)
-    counts = min(histories.square, items**2) / 2
+    counts = float(activity.met(histories) @ activity.items.n_rows) / 2 + items
     listed = items * min(knobs["n_neighbours"] or items, items)
     width = 4 if knobs["single_precision"] else 8
     refused = (

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from recspark.preflight.activity import Activity
 
-
 # Bytes of a row of three or four columns in Spark's own shuffle.
 SHUFFLED_ROW = 40
 

@@ -23,7 +23,7 @@ from recspark.errors import GateError
 from recspark.handover.files import remove
 from recspark.preflight.models import MODELS
 from recspark.preflight.verdict import Verdict
-from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
+from recspark.runtime.accounts import account_of_source, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
@@ -40,7 +40,6 @@ from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
 INTAKE = "intake"
-CATALOGUES = ("clean_items", "clean_users")
 
 
 @dataclass
@@ -187,10 +186,8 @@ class River:
         seconds = time.monotonic() - started
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
         self._progress.done(name, wrote, seconds)
-        if name in CATALOGUES and not dry:
-            assert job.source is not None
-            if line := account_of_catalogue(self.inputs.intake, job.source, stale[0].delivery, getattr(self.config.settings, job.source)):
-                self._progress.note(line)
+        if not dry and (line := account_of_source(job, self.inputs, stale[0].delivery, self.config.settings)):
+            self._progress.note(line)
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""
