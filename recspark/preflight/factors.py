@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recspark.preflight.activity import Activity
-from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
+from recspark.preflight.work import DRIVER_COPIES, SHUFFLED_ROW, Place, Step, Work, size
 
 # Bytes that an event takes while a task sorts its events into a block.
 _BUILDING = 96
@@ -82,7 +82,7 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         ),
         shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + iterations * sent,
         task_bytes=max(_BUILDING * own_events, held + _item_factors(activity, knobs)) + 24 * places,
-        driver_bytes=3 * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
+        driver_bytes=DRIVER_COPIES * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
         iterations=iterations,
         sent_bytes=iterations * sent,
         chosen={"engine": "blocked"},
