@@ -132,6 +132,31 @@ def beyond_metrics(
 
 
 @njit(cache=True)
+def put_ties_last(
+    offsets: np.ndarray, items: np.ndarray, scores: np.ndarray, positive_offsets: np.ndarray, positives: np.ndarray
+) -> np.ndarray:
+    """`items`, of each run of equal scores first those that are no positive: a tie counts against the model.
+
+    So a model that gives every item one score is as bad as it is, and not as good as the order of the items happens to be.
+    """
+    ordered = items.copy()
+    for i in range(offsets.size - 1):
+        begin = offsets[i]
+        while begin < offsets[i + 1]:
+            end = begin + 1
+            while end < offsets[i + 1] and scores[end] == scores[begin]:
+                end += 1
+            at = begin
+            for is_positive in (False, True):
+                for j in range(begin, end):
+                    if contains(positives, positive_offsets[i], positive_offsets[i + 1], items[j]) == is_positive:
+                        ordered[at] = items[j]
+                        at += 1
+            begin = end
+    return ordered
+
+
+@njit(cache=True)
 def measure_lists(
     offsets: np.ndarray,
     items: np.ndarray,

@@ -1,0 +1,120 @@
+"""What others have published, to be laid beside ours: facts with their sources, one line a figure.
+
+An aim says what ours is held to: `check`, the same in the digits printed (the model has no choice, so that the evaluator is tested);
+`reach`, at least as good; `within`, at most `margin` apart; `beside`, printed only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Aim = Literal["check", "reach", "within", "beside"]
+
+TOIS21 = "Anelli et al. / Rendle et al. reruns, TOIS 2021"
+RENDLE = "Rendle et al. 2022, iALS revisited"
+IRSPACK = "irspack, tuned for this table"
+LIGHTGCN = "LightGCN's split; rerun with BARS settings"
+SURPRISE = "Surprise, published cross-validation"
+DATA = "counted from the data"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric of a source of a run, and what is published of it. `model` is printed, `source` is our name."""
+
+    model: str
+    source: str
+    metric: str
+    k: int
+    published: float | None
+    aim: Aim
+    reference: str
+    margin: float = 0.0
+
+    @property
+    def is_error(self) -> bool:
+        return self.metric in ("rmse", "mae")
+
+    def is_met(self, ours: float) -> bool | None:
+        """None where nothing is asked."""
+        if self.published is None or self.aim == "beside":
+            return None
+        if self.aim == "check":
+            return abs(ours - self.published) <= 0.5e-4
+        if self.aim == "within":
+            return ours >= self.published - self.margin
+        return ours <= self.published if self.is_error else ours >= self.published
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration of conf/bench, run once for each seed; what is printed is the median over the seeds."""
+
+    data: str
+    config: str
+    protocol: str
+    figures: tuple[Figure, ...]
+    seeds: tuple[int, ...] = ()
+    seed_of: str = ""  # the setting that a seed is given to
+
+
+def _pair(model: str, source: str, names: tuple[str, str], k: int, values: tuple[float | None, ...], aim: Aim, reference: str) -> list[Figure]:
+    return [Figure(model, source, metric, k, value, aim, reference) for metric, value in zip(names, values, strict=True)]
+
+
+def _ncf(model: str, source: str, hit_rate: float | None, ndcg: float | None, aim: Aim, reference: str) -> list[Figure]:
+    return _pair(model, source, ("hit_rate", "ndcg"), 10, (hit_rate, ndcg), aim, reference)
+
+
+def _gowalla(model: str, source: str, recall: float | None, ndcg: float | None, aim: Aim, reference: str) -> list[Figure]:
+    return _pair(model, source, ("recall", "ndcg"), 20, (recall, ndcg), aim, reference)
+
+
+def _sessions(model: str, source: str, hit_rate: float | None, mrr: float | None, aim: Aim, reference: str, margin: float = 0.0) -> list[Figure]:
+    values = (("hit_rate", hit_rate), ("mrr", mrr))
+    return [Figure(model, source, metric, 20, value, aim, reference, margin) for metric, value in values if value is not None]
+
+
+def _ratings(rmse: float) -> tuple[Figure, ...]:
+    return (
+        Figure("biased ALS", "als", "rmse", 0, rmse, "reach", SURPRISE),
+        Figure("biased ALS", "als", "mae", 0, None, "beside", ""),
+    )
+
+
+NCF = "leave-one-out, 99 stored negatives, ties against"
+GOWALLA = "train/test of LightGCN, all items ranked, train masked"
+SESSIONS = "every prefix of the test sessions, the next click"
+FOLDS = "5-fold cross-validation"
+
+TRIALS = (
+    Trial(
+        "ncf-ml-1m",
+        "ncf-ml-1m.yaml",
+        NCF,
+        tuple(
+            _ncf("popularity", "popular", 0.4538, 0.2545, "check", DATA)
+        ),
+    ),
+    Trial(
+        "gowalla",
+        "gowalla.yaml",
+        GOWALLA,
+        tuple(
+            _gowalla("popularity", "popular", 0.0416, 0.0317, "check", DATA)
+            + _gowalla("ItemKNN, cosine", "item_cosine", 0.1570, 0.1214, "reach", LIGHTGCN)
+        ),
+    ),
+    Trial("ml-100k", "ml-100k.yaml", FOLDS, _ratings(0.93)),
+    Trial("ml-1m-ratings", "ml-1m-ratings.yaml", FOLDS, _ratings(0.87)),
+    Trial(
+        "session-diginetica",
+        "session-diginetica.yaml",
+        SESSIONS,
+        tuple(
+            _sessions("popularity", "popular", 0.0093, None, "check", DATA)
+            + _sessions("item-kNN", "item_cosine", 0.3727, 0.1199, "within", DATA, 0.003)
+        ),
+    ),
+)
