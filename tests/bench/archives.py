@@ -60,7 +60,11 @@ def write_ml_100k(archive: Path, target: Path) -> None:
 
 def write_ml_1m(archive: Path, target: Path) -> None:
     """All 1,000,209 ratings."""
-    _write(target / "ratings.csv", ("user", "item", "rating"), (line.split(",") for line in _lines(archive / "ratings_raworder.csv") if line[0] != "u"))
+    _write(
+        target / "ratings.csv",
+        ("user", "item", "rating"),
+        (line.split(",") for line in _lines(archive / "ratings_raworder.csv") if line[0] != "u"),
+    )
 
 
 def write_diginetica(archive: Path, target: Path) -> None:

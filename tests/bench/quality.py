@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pyspark.sql import functions as F
@@ -20,9 +20,9 @@ from rich.table import Table
 from recspark.columns import FIT, SERVE, TUNE
 from recspark.interactions.horizons import plan_horizons
 from recspark.runtime.ledger import Ledger
-from recspark.runtime.nightly import House, open_house, run_river
+from recspark.runtime.nightly import open_house, run_river
 from tests.bench.archives import ARCHIVES
-from tests.bench.published import TRIALS, Figure, Trial
+from tests.bench.published import TRIALS, Trial
 
 CONF = Path(__file__).parents[2] / "conf" / "bench"
 
@@ -66,12 +66,27 @@ def prepare(name: str, data: Path) -> None:
         partial.rename(target)
 
 
-def measured(trial: Trial, assignments: list[str], console: Console) -> tuple[dict[tuple[str, str, int], tuple[float, int]], House, Ledger]:
-    """Run the river up to its metrics; (source, metric, k) -> (value, n) at test, or the mean over the folds and the sum of n."""
+@dataclass(frozen=True)
+class Measured:
+    """What one run has measured: (source, metric, k) -> (value, n), and source -> seconds of its own jobs."""
+
+    figures: Mapping[tuple[str, str, int], tuple[float, int]]
+    seconds: Mapping[str, float]
+
+
+def measure(trial: Trial, assignments: list[str], console: Console) -> Measured:
+    """Run the river up to its metrics, and read them at test; of folds the mean value, and n of all together."""
     config = CONF / trial.config
     with open_house(config, "local", assignments) as house:
         run_river(
-            table="metrics", config_file=config, env="local", as_of=None, assignments=assignments, dry_run=False, report=None, console=console
+            table="metrics",
+            config_file=config,
+            env="local",
+            as_of=None,
+            assignments=assignments,
+            dry_run=False,
+            report=None,
+            console=console,
         )
         settings = house.config.settings
         parts = plan_horizons(settings.splits, delivery=1, now=datetime.now(UTC), stored=settings.events.parts)
@@ -80,4 +95,67 @@ def measured(trial: Trial, assignments: list[str], console: Console) -> tuple[di
         metrics = house.store.read("metrics", ledger.versions["metrics"])
         own = metrics.where(F.col("horizon").isin(horizons) & (F.col("baseline") == "") & (F.col("slice") == "all"))
         rows = own.groupBy("model", "metric", "k").agg(F.avg("value").alias("value"), F.sum("n").alias("n")).collect()
-        return {(row["model"], row["metric"], row["k"]): (row["value"], row["n"]) for row in rows}, house, ledger
+        spent = [(job, entry.seconds) for (job, slice_), entry in ledger.entries.items() if slice_ in horizons]
+        return Measured(
+            {(row["model"], row["metric"], row["k"]): (row["value"], row["n"]) for row in rows},
+            {source: sum(dict(one for one in spent if one[0].endswith(f"_{source}")).values()) for source in settings.sources},
+        )
+
+
+def rows_of(trial: Trial, console: Console) -> Iterator[Row]:
+    """A row a figure: of several seeds the median."""
+    seeds = [str(seed) for seed in trial.seeds] or [""]
+    runs = [measure(trial, [f"{trial.seed_of}={seed}"] if seed else [], console) for seed in seeds]
+    for figure in trial.figures:
+        values = [run.figures[figure.source, figure.metric, figure.k] for run in runs]
+        ours = statistics.median(value for value, _ in values)
+        covered = ("rating_coverage", 0) if figure.k == 0 else ("coverage", figure.k)
+        yield Row(
+            data=trial.data,
+            protocol=trial.protocol,
+            model=figure.model,
+            metric=f"{figure.metric}@{figure.k}" if figure.k else figure.metric,
+            ours=ours,
+            published=figure.published,
+            met=figure.is_met(ours),
+            seed=", ".join(seeds),
+            minutes=round(statistics.median(run.seconds[figure.source] for run in runs) / 60, 2),
+            machine=machine(),
+            n=values[0][1],
+            coverage=round(runs[0].figures[figure.source, *covered][0], 4),
+            reference=figure.reference,
+        )
+
+
+def print_rows(rows: list[Row], console: Console) -> None:
+    table = Table(title=f"Ours beside the published figures ({machine()})", title_justify="left")
+    for name in ("data", "model", "metric", "ours", "published", "met", "n", "coverage", "seeds", "minutes", "from"):
+        table.add_column(name, justify="right" if name in ("ours", "published", "n", "coverage", "minutes") else "left")
+    marks = {True: "[green]yes[/]", False: "[bold red]no[/]", None: ""}
+    for row in rows:
+        published = "" if row.published is None else f"{row.published:.4f}"
+        figures = (f"{row.ours:.4f}", published, marks[row.met], f"{row.n:,}", f"{row.coverage:.3f}", row.seed, f"{row.minutes:.1f}")
+        table.add_row(row.data, row.model, row.metric, *figures, row.reference)
+    console.print(table)
+
+
+def quality(
+    name: Annotated[str, typer.Argument(help=f"{', '.join(ARCHIVES)}, or all.")],
+    data: Annotated[Path, typer.Option(help="The folder that the archives were unpacked into.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the rows.")] = None,
+    only: Annotated[str, typer.Option(help="Only configurations whose name contains this.")] = "",
+) -> None:
+    """Run conf/bench/NAME*.yaml on public data, and print what is measured beside what is published. Exit code 1 where an aim is missed."""
+    if name not in (*ARCHIVES, "all"):
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(ARCHIVES)}, all")
+    console = Console(width=None if os.isatty(1) else 170)
+    rows: list[Row] = []
+    for trial in TRIALS:
+        if name in (trial.data, "all") and only in trial.config:
+            prepare(trial.data, data)
+            rows += rows_of(trial, console)
+            if json_file:  # after each: a long bench that is stopped has what it measured
+                json_file.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    print_rows(rows, console)
+    if not rows or not all(row.met is not False for row in rows):
+        raise typer.Exit(1)
