@@ -13,7 +13,8 @@ from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError, LimitError
-from recspark.kernels.topk import top_items_by_factors
+from recspark.kernels.factors import item_factors, top_items_by_factors
+from recspark.kernels.masks import Mask
 from recspark.tables.lineage import ItemFeatures, ItemVectors, LearnRows
 from recspark.tables.weights import ValueAs, with_weight
 
@@ -93,13 +94,12 @@ def score_als_candidates(
         n_candidates: how many items to propose; each costs space, and work in every later step.
     """
 
-    def open_kernel(allowed: np.ndarray) -> Kernel:
-        items = item_vectors.arrays()
-        ids, factors, biases = (np.asarray(items[name]) for name in ("idx", "vector", "bias"))
+    def open_kernel() -> Kernel:
+        vectors = item_vectors.arrays()
+        items = item_factors(*(vectors[name] for name in ("idx", "vector", "bias")))
 
-        def kernel(batch: pa.RecordBatch, seen_offsets: np.ndarray, seen_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            users, bias = matrix(batch.column("vector")), batch.column("bias").to_numpy()
-            return top_items_by_factors(users, bias, ids, factors, biases, allowed, seen_offsets, seen_items, n_candidates)
+        def kernel(batch: pa.RecordBatch, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
+            return top_items_by_factors(matrix(batch.column("vector")), batch.column("bias").to_numpy(), items, mask, n_candidates)
 
         return kernel
 

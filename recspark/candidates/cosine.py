@@ -15,6 +15,7 @@ from recspark.candidates.spreading import spread
 from recspark.candidates.weights import add_up_pairs
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import NO_SUMS, Neighbours, Rows, fold_rows, top_neighbours
+from recspark.kernels.masks import Mask
 from recspark.kernels.ragged import as_ragged
 from recspark.kernels.topk import top_items_by_neighbours
 from recspark.tables.lineage import ItemFeatures, ItemNeighbours, LearnRows
@@ -128,16 +129,16 @@ def score_item_cosine_candidates(
         max_history: how far back to look, in events; shorter follows a changing taste, longer knows more.
     """
 
-    def open_kernel(allowed: np.ndarray) -> Kernel:
+    def open_kernel() -> Kernel:
         neighbours = item_neighbours.arrays()
         idx = neighbours["idx"]
         n_items = 1 + max((int(neighbours[name].max()) for name in ("idx", "neighbour_idx") if len(idx)), default=-1)
         offsets = np.searchsorted(idx, np.arange(n_items + 1))
 
-        def kernel(batch: pa.RecordBatch, seen_offsets: np.ndarray, seen_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def kernel(batch: pa.RecordBatch, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
             others, scores = neighbours["neighbour_idx"], neighbours["score"]
             history = as_ragged(batch.column("history"))
-            return top_items_by_neighbours(*history, offsets, others, scores, allowed, seen_offsets, seen_items, n_candidates)
+            return top_items_by_neighbours(*history, offsets, others, scores, mask, n_candidates)
 
         return kernel
 

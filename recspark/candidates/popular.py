@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 from pyspark.sql import DataFrame
 
 from recspark.candidates.proposals import Kernel, propose
+from recspark.kernels.masks import Mask
 from recspark.kernels.topk import order_by_score, top_items_of_order
 from recspark.tables.lineage import ItemFeatures, ItemPopularity
 
@@ -23,12 +24,12 @@ def score_popular_candidates(
         n_candidates: how many items to propose; each costs space, and work in every later step.
     """
 
-    def open_kernel(allowed: np.ndarray) -> Kernel:
+    def open_kernel() -> Kernel:
         popularity = item_popularity.arrays()
         order_items, order_scores = order_by_score(popularity["item_idx"], popularity["score"])
 
-        def kernel(batch: pa.RecordBatch, seen_offsets: np.ndarray, seen_items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return top_items_of_order(order_items, order_scores, allowed, seen_offsets, seen_items, n_candidates)
+        def kernel(batch: pa.RecordBatch, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
+            return top_items_of_order(order_items, order_scores, mask, n_candidates)
 
         return kernel
 

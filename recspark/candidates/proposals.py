@@ -12,12 +12,13 @@ from pyspark.sql import functions as F
 from recspark.columns import PAD_ITEM
 from recspark.handover.arrays import Published
 from recspark.kernels.catalogue import available_items
-from recspark.kernels.ragged import as_ragged
+from recspark.kernels.masks import Mask, mask_of
+from recspark.kernels.ragged import allow_lists, as_ragged
 
 SCHEMA = "request_idx bigint, items array<int>, scores array<float>"
 
-# One batch of requests -> items [B x n] padded with -1, scores [B x n]. The arguments: the batch, then seen offsets and items.
-Kernel = Callable[[pa.RecordBatch, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# One batch of requests and its mask -> items [B x n] padded with -1, scores [B x n].
+Kernel = Callable[[pa.RecordBatch, Mask], tuple[np.ndarray, np.ndarray]]
 
 
 def matrix(column: pa.Array) -> np.ndarray:
@@ -36,11 +37,11 @@ def _proposals(request_idx: pa.Array, items: np.ndarray, scores: np.ndarray) -> 
     return batch.filter(pa.array(sizes > 0))
 
 
-def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[np.ndarray], Kernel]) -> DataFrame:
+def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[], Kernel]) -> DataFrame:
     """request_idx, items, scores for each row of `requests` that something can be proposed to.
 
-    `requests` has request_idx and what the kernel reads; `seen` is joined to it. `open_kernel` is called once a task, with the
-    mask of allowed items (bool, by item index), and returns the kernel that every batch of the task goes through.
+    `requests` has request_idx and what the kernel reads; `seen` (with its allow lists) is joined to it, and is the mask that
+    the kernel is given beside each batch. `open_kernel` is called once a task.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -49,10 +50,11 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
             if batch.num_rows == 0:
                 continue
             if kernel is None:
-                kernel = open_kernel(available_items(item_features.arrays()))
-            yield _proposals(batch.column("request_idx"), *kernel(batch, *as_ragged(batch.column("_seen"))))
+                kernel, available = open_kernel(), available_items(item_features.arrays())
+            mask = mask_of(available, as_ragged(batch.column("_seen")), *allow_lists(batch.column("_allowed")))
+            yield _proposals(batch.column("request_idx"), *kernel(batch, mask))
 
-    masks = seen.select("request_idx", F.col("items").alias("_seen"))
+    masks = seen.select("request_idx", F.col("items").alias("_seen"), F.col("allowed").alias("_allowed"))
     none_seen = F.array().cast("array<int>")
     masked = requests.join(masks, "request_idx", "left").withColumn("_seen", F.coalesce("_seen", none_seen))
     return masked.mapInArrow(run, SCHEMA)

@@ -18,10 +18,12 @@ def _label_items(interactions: DataFrame, types: list[str] | None, min_value: fl
 
 
 def _without_seen(labels: DataFrame, seen: DataFrame) -> DataFrame:
-    """Drop the items that the seen policy masks and count them. The intersection is hashed: long lists stay cheap."""
+    """Drop the items that the request must not be offered and count them. Intersections are hashed: long lists stay cheap."""
     no_items = F.array().cast("array<int>")
-    masked = F.array_intersect(F.transform("entries", lambda entry: entry["item_idx"]), F.coalesce("seen_items", no_items))
-    joined = labels.join(seen.select("request_idx", F.col("items").alias("seen_items")), "request_idx", "left")
+    items = F.transform("entries", lambda entry: entry["item_idx"])
+    seen_ones = F.array_intersect(items, F.coalesce("seen_items", no_items))
+    masked = F.array_union(seen_ones, F.coalesce(F.array_except(items, F.col("allowed")), no_items))
+    joined = labels.join(seen.select("request_idx", F.col("items").alias("seen_items"), "allowed"), "request_idx", "left")
     kept = F.filter("entries", lambda entry: ~F.array_contains("masked", entry["item_idx"]))
     return joined.withColumn("masked", masked).select("request_idx", kept.alias("entries"), F.size("masked").alias("n_seen"))
 
@@ -33,7 +35,7 @@ def build_labels(
 
     An item is positive when it has a label event of `types` (None: any type) with value >= `min_value` (None: any
     value; a missing value counts as 1). `values` holds the largest value among all its label events, NaN where none
-    has one. Items that `seen` masks cannot be recommended: they are left out and counted in `n_seen`; a request whose
+    has one. Items that `seen` masks, or its allow list leaves out, cannot be recommended: they are left out and counted in `n_seen`; a request whose
     items are all masked keeps its row with empty lists.
     """
     entry = F.struct("item_idx", "value", "positive")

@@ -220,13 +220,14 @@ def _one_row_an_id(frame: DataFrame, key: str) -> DataFrame:
     return frame.withColumn("_place", F.row_number().over(latest)).filter("_place = 1").drop("_place", "_position")
 
 
-def _catalogue_id(source: DataFrame, name: str) -> Column:
-    """An id of the items or users source; null where it names nobody for certain."""
+def catalogue_id(source: DataFrame, name: str) -> Column:
+    """An id of a source without quarantine; null where it names nobody for certain."""
     text = id_text(*_typed(source, name))
     return F.when(~text.contains(REPLACED), text)
 
 
-def _sound(source: DataFrame) -> DataFrame:
+def sound_rows(source: DataFrame) -> DataFrame:
+    """The rows of `source` whose line parses."""
     return source.filter(F.col(DAMAGED).isNull()) if DAMAGED in source.columns else source
 
 
@@ -235,11 +236,11 @@ def land_items(items: ItemsSource, *, mapping: ItemsMapping) -> DataFrame:
 
     `count_rows` accounts for what is left out.
     """
-    item_id = _catalogue_id(items, mapping.columns.item_id)
+    item_id = catalogue_id(items, mapping.columns.item_id)
     title = F.lit(None).cast("string")
     if mapping.columns.title is not None:
         title = source_column(mapping.columns.title).cast("string")
-    landed = _sound(items).select(
+    landed = sound_rows(items).select(
         item_id.alias("item_id"),
         F.when(~is_blank(title), title).alias("title"),
         _categories(items, mapping).alias("categories"),
@@ -252,8 +253,8 @@ def land_items(items: ItemsSource, *, mapping: ItemsMapping) -> DataFrame:
 
 def land_users(users: UsersSource, *, mapping: UsersMapping) -> DataFrame:
     """`clean_users`: one row a user id, by the rules of `land_items`."""
-    user_id = _catalogue_id(users, mapping.columns.user_id)
-    landed = _sound(users).select(user_id.alias("user_id"), _attributes(users, mapping.attributes).alias("attributes"), "_position")
+    user_id = catalogue_id(users, mapping.columns.user_id)
+    landed = sound_rows(users).select(user_id.alias("user_id"), _attributes(users, mapping.attributes).alias("attributes"), "_position")
     return _one_row_an_id(landed.filter(F.col("user_id").isNotNull()), "user_id")
 
 
@@ -263,7 +264,7 @@ def count_rows(source: DataFrame, *, mapping: ItemsMapping | UsersMapping) -> Da
     For the run's report: these sources have no quarantine.
     """
     name = mapping.columns.item_id if isinstance(mapping, ItemsMapping) else mapping.columns.user_id
-    key = _catalogue_id(source, name)
+    key = catalogue_id(source, name)
     if DAMAGED in source.columns:
         key = F.when(F.col(DAMAGED).isNull(), key)
     per_id = source.select(key.alias("id")).groupBy("id").count()

@@ -1,4 +1,4 @@
-"""How the user's sources are laid out: the `events`, `items` and `users` sections of a configuration, validated without Spark."""
+"""How the user's sources are laid out: the `events`, `items`, `users` and `lists` sections of a configuration, validated without Spark."""
 
 from __future__ import annotations
 
@@ -294,3 +294,24 @@ class UsersMapping(SourceMapping):
 
     columns: UserColumns = Field(description="Our columns -> theirs.")
     attributes: list[str] = Field(default_factory=list, description="Columns to keep; they become features.")
+
+
+class ListColumns(_Section):
+    """Our columns -> theirs."""
+
+    user_id: str = Field(description="Whose list.")
+    item_id: str = Field(description="What stands in it.")
+    kind: str | None = Field(default=None, description="block or allow; or give `kind` where all rows are of one kind.")
+
+
+class ListsMapping(SourceMapping):
+    """The `lists` section: what users block, and what alone they may be offered. Optional."""
+
+    columns: ListColumns = Field(description="Our columns -> theirs.")
+    kind: Literal["block", "allow"] | None = Field(default=None, description="The kind of all rows, where no column says it.")
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> ListsMapping:
+        if (self.kind is None) == (self.columns.kind is None):
+            raise ValueError("say what the rows are: either map columns.kind (block or allow), or give `kind` for all of them, not both")
+        return self

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.topk import enters, frozen, push, sort_heap
+from recspark.kernels.frozen import frozen
+from recspark.kernels.heaps import enters, push, sort_heap
 
 # How many items' neighbours are handed over at once.
 ITEMS_AT_ONCE = 16384

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import NOT_FOUND
-from recspark.kernels.topk import enters, frozen, push, sort_heap
+from recspark.kernels.frozen import frozen
+from recspark.kernels.heaps import enters, push, sort_heap
 
 
 @njit(cache=True)

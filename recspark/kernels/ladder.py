@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import NOT_FOUND
-from recspark.kernels.topk import is_masked
+from recspark.kernels.masks import Mask, count_items, has_room, is_masked
 
 # Codes of columns.RUNGS: their places in it.
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
@@ -34,6 +34,11 @@ def _place_of(item: int, items: np.ndarray, begin: int, end: int) -> int:
 
 
 @njit(cache=True)
+def _fits(item: int, mask: Mask, row: int, listed: np.ndarray, taken: np.ndarray) -> bool:
+    return not is_masked(item, mask, row) and has_room(item, mask.quota, taken) and not (listed == item).any()
+
+
+@njit(cache=True)
 def climb(
     ks: np.ndarray,
     history_lengths: np.ndarray,
@@ -45,14 +50,12 @@ def climb(
     items: np.ndarray,
     positions: np.ndarray,
     scores: np.ndarray,
-    seen_offsets: np.ndarray,
-    seen: np.ndarray,
-    available: np.ndarray,
+    mask: Mask,
     fallback: np.ndarray,
     fallback_scores: np.ndarray,
     popular_source: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Fill each request's list rung by rung with items that are available, unseen and not in it yet.
+    """Fill each request's list rung by rung with items that the mask leaves, that have room, and are not in it yet.
 
     1. The champion's list.
     2. The candidates: what all sources propose, fused.
@@ -65,8 +68,7 @@ def climb(
         own_offsets, own_items, own_scores: the champion's lists, offsets [n + 1].
         offsets, items: the candidates, best fused first, offsets [n + 1].
         positions, scores: [candidates x S] where each source places the candidate (-1 not at all), and its score.
-        seen_offsets, seen: items that a request must not get, ascending within a request.
-        available: [n_items] boolean.
+        mask: what each request must not get, and how much of a category.
         fallback, fallback_scores: items in popularity order, and the scores they are given.
         popular_source: the code of popularity as a source.
 
@@ -79,35 +81,40 @@ def climb(
     total = ks.sum()
     out_items, out_scores = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.float32)
     out_sources, out_rungs = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
+    taken = np.zeros(mask.quota.n_categories, dtype=np.int64)
     at = 0
     for i in range(n):
-        begin, end, low, high = at, at + ks[i], seen_offsets[i], seen_offsets[i + 1]
+        begin, end = at, at + ks[i]
         is_warm = history_lengths[i] > 0
         for j in range(own_offsets[i], own_offsets[i + 1]):
             if at == end or not is_warm:
                 break
             item = own_items[j]
-            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+            if _fits(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, own_scores[j], champion, SOURCE_RUNG
                 if champion == n_sources:
                     place = _place_of(item, items, offsets[i], offsets[i + 1])
                     out_sources[at], out_rungs[at] = best_source(positions[place]) if place >= 0 else NO_SOURCE, RANKER_RUNG
                 at += 1
+                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         for j in range(offsets[i], offsets[i + 1]):
             if at == end or not is_warm:
                 break
             item, source = items[j], best_source(positions[j])
-            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+            if _fits(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, scores[j, source], source, SOURCE_RUNG
                 at += 1
+                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         for j in range(fallback.size):
             if at == end:
                 break
             item = fallback[j]
-            if not is_masked(item, available, seen, low, high) and not (out_items[begin:at] == item).any():
+            if _fits(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, fallback_scores[j], popular_source, POPULARITY_RUNG
                 at += 1
+                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         counts[i] = at - begin
+        count_items(out_items[begin:at], mask.quota, taken, -1)
     return counts, out_items[:at], out_scores[:at], out_sources[:at], out_rungs[:at]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import FIRST_CATEGORY
-from recspark.kernels.topk import contains
+from recspark.kernels.masks import contains
 
 # The columns that `measure_lists` fills for each k, in order.
 LIST_METRICS = ("precision", "recall", "f1", "hit_rate", "map", "mrr", "ndcg", "novelty", "diversity", "popularity_share")

@@ -14,29 +14,31 @@ from recspark.columns import RANKER
 from recspark.handover.arrays import Published
 from recspark.kernels.catalogue import available_items
 from recspark.kernels.checks import check_lists
-from recspark.kernels.ragged import as_ragged
+from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.tables.lineage import Before, ItemFeatures
 
 # Sums over a batch of requests.
-_COUNTS = ("n", "n_covered", "n_empty", "duplicates", "seen_leaks", "unavailable")
+_COUNTS = ("n", "n_covered", "n_empty", "duplicates", "seen_leaks", "not_allowed", "unavailable")
 
 
 def _count_batch(batch: pa.RecordBatch, available: np.ndarray) -> pa.RecordBatch:
-    found = check_lists(as_ragged(batch.column("item_idxs")), as_ragged(batch.column("seen")), available)
+    lists, seen = as_ragged(batch.column("item_idxs")), as_ragged(batch.column("seen"))
+    found = check_lists(lists, seen, available, *allow_lists(batch.column("allowed")))
     ks, is_staged, is_explained = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("k", "is_staged", "is_explained"))
     covered = is_staged & (found.n_items >= np.minimum(ks, found.n_eligible)) & ((found.n_items >= ks) | is_explained)
     empty = found.n_items == 0
-    sums = [batch.num_rows, *(int(one.sum()) for one in (covered, empty, found.n_repeated, found.n_seen, found.n_unavailable))]
+    flaws = (found.n_repeated, found.n_seen, found.n_not_allowed, found.n_unavailable)
+    sums = [batch.num_rows, *(int(one.sum()) for one in (covered, empty, *flaws))]
     return pa.RecordBatch.from_arrays([pa.array([float(one)]) for one in sums], names=list(_COUNTS))
 
 
 def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame, item_features: Published) -> DataFrame:
-    """One row: requests, and how many of them are covered, are empty; items that stand twice, were seen, are not available."""
+    """One row: requests, and how many of them are covered, are empty; items that stand twice, were seen, are not allowed, are not available."""
     mine = staged.select("request_idx", "item_idxs", (F.col("shortfall") != "").alias("is_explained"), F.lit(True).alias("is_staged"))
     joined = (
         requests.select("request_idx", "k")
         .join(mine, "request_idx", "left")
-        .join(seen.select("request_idx", F.col("items").alias("seen")), "request_idx", "left")
+        .join(seen.select("request_idx", F.col("items").alias("seen"), "allowed"), "request_idx", "left")
     )
     nothing = F.array().cast("array<int>")
     filled = {name: F.coalesce(name, nothing) for name in ("item_idxs", "seen")}
@@ -126,6 +128,7 @@ def build_gates(
     max_empty: float = 0.1,
     max_duplicates: int = 0,
     max_seen_leaks: int = 0,
+    max_not_allowed: int = 0,
     max_unavailable: int = 0,
     max_churn: float = 1.0,
     min_quality_ratio: float = 1.0,
@@ -133,11 +136,12 @@ def build_gates(
 ) -> DataFrame:
     """One row a gate: its figure, its limit, whether it passed, and the figure in words. One pass over the staged rows.
 
-    coverage    share of requests with k items, or else all that are eligible (available, unseen) and a stated shortfall; at least
+    coverage    share of requests with k items, or else all that are eligible (available, unseen, allowed) and a stated shortfall; at least
                 `min_coverage`. What is eligible is counted here, from `seen` and `item_features`
     empty       share of requests without any item; at most `max_empty`
     duplicates  items that stand twice in a list; at most `max_duplicates`
-    seen_leaks  items that the request has seen; at most `max_seen_leaks`
+    seen_leaks  items that the request has seen or blocked; at most `max_seen_leaks`
+    not_allowed items outside the allow list of a request that has one; at most `max_not_allowed`
     unavailable items that may not be recommended; at most `max_unavailable`
     churn       1 - mean Jaccard overlap with the live lists of the users in both; at most `max_churn`; passes without live lists
     quality     the champion's figure on tune; at least `min_quality_ratio` times the best single source's, and `min_quality`;
@@ -151,7 +155,8 @@ def build_gates(
         _share("coverage", "n_covered", "have k items, or all that are eligible and a stated shortfall", min_coverage, "min_coverage"),
         _share("empty", "n_empty", "have no item at all", max_empty, "max_empty"),
         _count("duplicates", "stand twice in their list", max_duplicates),
-        _count("seen_leaks", "had been seen", max_seen_leaks),
+        _count("seen_leaks", "had been seen or blocked", max_seen_leaks),
+        _count("not_allowed", "are not in their request's allow list", max_not_allowed),
         _count("unavailable", "are not available", max_unavailable),
         _churn_gate(max_churn),
         quality_gate(min_quality_ratio, min_quality),

@@ -13,9 +13,10 @@ from pyspark.sql import functions as F
 from recspark.columns import RANKER, RUNGS
 from recspark.errors import ConfigError, ContractError
 from recspark.handover.arrays import Published
+from recspark.kernels.frozen import frozen
 from recspark.kernels.ladder import climb, explain
-from recspark.kernels.ragged import as_ragged
-from recspark.kernels.topk import frozen
+from recspark.kernels.masks import mask_of
+from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
 from recspark.tables.lineage import ItemFeatures, ItemNeighbours, ItemPopularity, ItemVectors
 
@@ -51,10 +52,12 @@ def _gathered(
         .crossJoin(model)
         .join(own.select("request_idx", F.col("items").alias("own"), F.col("scores").alias("own_scores")), "request_idx", "left")
         .join(candidates.select("request_idx", "items", "positions", "scores"), "request_idx", "left")
-        .join(seen.select("request_idx", F.array_sort("items").alias("seen")), "request_idx", "left")
+        .join(seen.select("request_idx", F.col("items").alias("seen"), "allowed"), "request_idx", "left")
         .join(histories.select("request_idx", F.slice("items", 1, F.col("length")).alias("history")), "request_idx", "left")
     )
-    lists_of = {name: F.coalesce(name, F.array().cast(kind)) for name, kind in frame.dtypes if kind.startswith("array")}
+    lists_of = {
+        name: F.coalesce(name, F.array().cast(kind)) for name, kind in frame.dtypes if kind.startswith("array") and name != "allowed"
+    }
     return frame.withColumns(lists_of)
 
 
@@ -104,8 +107,9 @@ def _fill_batch(
         *as_ragged(batch.column("items")),
         _of_each_source(batch, "positions", sources),
         _of_each_source(batch, "scores", sources),
-        *as_ragged(batch.column("seen")),
-        *(fallback.available, fallback.items, fallback.scores),
+        mask_of(fallback.available, as_ragged(batch.column("seen")), *allow_lists(batch.column("allowed"))),
+        fallback.items,
+        fallback.scores,
         len(sources),
     )
     because = explain(counts, filled, rungs, histories, lengths, n_because, *neighbours, *vectors)

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from recspark.errors import AccountingError, SourceError, StoreError
 from recspark.interactions.land import count_rows
+from recspark.interactions.lists import count_lists
 from recspark.runtime.deliveries import Intake
 from recspark.runtime.inputs import Scope
 from recspark.runtime.job import Job
@@ -38,6 +39,15 @@ def accounts_of(intake: DataFrame, scopes: Sequence[Scope], ledger: Ledger) -> I
             f"delivery {scope.delivery}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.quarantined:,} quarantined + "
             f"{row.duplicates:,} duplicates"
         )
+
+
+def account_of_lists(intake: Intake, user_lists: DataFrame, delivery: int, mapping: Any) -> str:
+    """Likewise of the lists, always: what stands there and names nobody does nothing."""
+    row = count_lists(intake.read("lists", delivery), user_lists, mapping=mapping).collect()[0]
+    return (
+        f"lists: {row.rows_in:,} rows in = {row.kept:,} kept + {row.refused:,} damaged, without an id or neither block nor allow + "
+        f"{row.repeated:,} repeated; {row.unknown:,} of those kept name a user or an item that no other source names"
+    )
 
 
 def account_of_catalogue(intake: Intake, source: str, delivery: int, mapping: Any) -> str:

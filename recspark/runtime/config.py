@@ -16,7 +16,7 @@ from yaml import YAMLError
 
 from recspark.errors import ConfigError
 from recspark.interactions.horizons import SplitSpec
-from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
+from recspark.interactions.mapping import EventsMapping, ItemsMapping, ListsMapping, UsersMapping
 from recspark.runtime.job import Job
 from recspark.runtime.misfits import meant, misfits
 from recspark.runtime.rules import cross_problems, unfilled
@@ -51,6 +51,7 @@ class Settings(BaseModel):
     events: EventsMapping
     items: ItemsMapping | None = None
     users: UsersMapping | None = None
+    lists: ListsMapping | None = None
     splits: SplitSpec
     repeats: Literal["earliest", "latest", "all"] = Field(
         "earliest", description="What to keep of repeated events of one (user, item, type): plays and groceries repeat, ratings do not."
@@ -215,6 +216,7 @@ _SHARED: Mapping[str, Callable[[Settings], Any]] = {
     "landed_events.mapping": lambda settings: settings.events,
     "clean_items.mapping": lambda settings: settings.items,
     "clean_users.mapping": lambda settings: settings.users,
+    "user_lists.mapping": lambda settings: settings.lists,
     "histories.types": lambda settings: list(settings.events.types),
     "predictions.minimum": lambda settings: settings.events.value_bounds.min,
     "predictions.maximum": lambda settings: settings.events.value_bounds.max,

@@ -19,6 +19,8 @@ from recspark.runtime.store import Store
 from recspark.tables import CLEAN_EVENTS, DELIVERIES, LANDED_EVENTS, QUARANTINE
 
 EVENTS = "events"
+# Sources that are read anew as a whole wherever they have changed.
+CATALOGUES = ("items", "users", "lists")
 # The jobs that end a delivery: until all have committed it, nothing new is taken.
 DELIVERED = ("interactions", "quarantine", "intake")
 # What to look at, by the first word of the rule that was broken.
@@ -39,9 +41,7 @@ class Intake:
     def __init__(self, store: Store, ledger: Ledger, settings: Settings) -> None:
         self._store, self._ledger = store, ledger
         self._mappings: dict[str, Any] = {
-            name: mapping
-            for name, mapping in (("events", settings.events), ("items", settings.items), ("users", settings.users))
-            if mapping
+            name: mapping for name in (EVENTS, *CATALOGUES) if (mapping := getattr(settings, name)) is not None
         }
         self._listings: dict[str, list[FoundFile]] = {}
         self.delivery = 0
@@ -65,7 +65,7 @@ class Intake:
             name: list_files(self._store.spark, one, section=name, may_be_empty=name == EVENTS and last > 0 and not reread)
             for name, one in self._mappings.items()
         }
-        state = {"mapping": mapping, "items": self.digest("items"), "users": self.digest("users")}
+        state = {"mapping": mapping} | {name: self.digest(name) for name in CATALOGUES}
         self.delivery, first = last, int(notes.get("first", 1))
         self._first[last] = first
         if last and not self.is_finished(last):
@@ -76,7 +76,7 @@ class Intake:
         if not fresh and (last == 0 or reread):
             why = "the events section changed, so everything is read again" if reread else "the first run needs at least one event"
             raise SourceError(f"events: {self._mappings[EVENTS].place} holds no files, and {why}; check `path`")
-        if last and not fresh and not reread and all(notes[name] == state[name] for name in ("items", "users")):
+        if last and not fresh and not reread and all(notes[name] == state[name] for name in CATALOGUES):
             self.message = f"nothing new at the sources since delivery {last}" + ("" if found else "; no files of events lie there now")
             return False
         self.delivery = last + 1
@@ -178,7 +178,7 @@ class Intake:
         return _digest([self._mappings[name].model_dump(mode="json"), sorted(files, key=str)])
 
     def read(self, name: str, delivery: int) -> DataFrame:
-        """The files of `delivery` (events), or all of them (items, users), as read."""
+        """The files of `delivery` (events), or all of them (items, users, lists), as read."""
         files = self._listings[name]
         if name == EVENTS:
             mine = {row.path for row in self._delivered().where(F.col("delivery") == delivery).select("path").collect()}

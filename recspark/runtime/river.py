@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from recspark.errors import GateError
 from recspark.handover.files import remove
-from recspark.runtime.accounts import account_of_catalogue, accounts_of, source_errors
+from recspark.runtime.accounts import account_of_catalogue, account_of_lists, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
@@ -35,6 +35,7 @@ GATES = "gates"
 RECOMMENDATIONS = "recommendations"
 INTAKE = "intake"
 CATALOGUES = ("clean_items", "clean_users")
+USER_LISTS = "user_lists"
 
 
 class Progress(Protocol):
@@ -189,6 +190,9 @@ class River:
             assert job.source is not None
             if line := account_of_catalogue(self.inputs.intake, job.source, stale[0].delivery, getattr(self.config.settings, job.source)):
                 self._progress.note(line)
+        if name == USER_LISTS and not dry:
+            lists = self.config.settings.lists
+            self._progress.note(account_of_lists(self.inputs.intake, self.inputs.table(USER_LISTS), stale[0].delivery, lists))
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""

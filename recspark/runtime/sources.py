@@ -48,6 +48,7 @@ ROLE_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "title": ((*_PLAIN, *_TIMES, T.BooleanType), "text"),
     "categories": ((*_PLAIN, T.ArrayType), "text or a list of texts"),
     "available": ((*_PLAIN, T.BooleanType), "true or false"),
+    "kind": ((T.StringType,), "text"),
 }
 
 

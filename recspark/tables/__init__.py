@@ -20,6 +20,7 @@ from recspark.tables.interactions import (
     SEEN,
     SPLITS,
     USER_INDEX,
+    USER_LISTS,
 )
 from recspark.tables.ranking import RANKED, RANKERS, SCORES
 from recspark.tables.recommendations import GATES, RECOMMENDATIONS, SIMILAR_ITEMS, STAGED
@@ -35,6 +36,7 @@ TABLES: tuple[Table, ...] = (
     CLEAN_USERS,
     USER_INDEX,
     ITEM_INDEX,
+    USER_LISTS,
     INTERACTIONS,
     SPLITS,
     FLAGGED_USERS,

@@ -122,6 +122,18 @@ CLEAN_USERS = Table(
     ),
     key=("user_id",),
 )
+USER_LISTS = Table(
+    "user_lists",
+    "The lists source: items that a user blocks, or that alone may be offered. Declared static. Ids that nothing else names have no index.",
+    (
+        Column("user_id", "string", "Their user id."),
+        Column("item_id", "string", "Their item id."),
+        Column("kind", "string", "block or allow.", check="kind in ('block', 'allow')"),
+        Column("user_idx", "bigint", "Ours; null where no event and no users source names the user.", nullable=True),
+        Column("item_idx", "int", "Ours; null where no event and no items source names the item.", nullable=True),
+    ),
+    key=("user_id", "item_id", "kind"),
+)
 USER_INDEX = Table(
     "user_index",
     "user_id -> user_idx, dense and append-only: an id keeps its index for ever.",
@@ -196,11 +208,12 @@ REQUESTS = Table(
 )
 SEEN = Table(
     "seen",
-    "Items a request must not be offered again, by the policy, at the cut. Requests without any have no row.",
+    "Items a request must not be offered: what it has seen, by the policy, at the cut, and its lists. Requests with neither have no row.",
     (
         _HORIZON,
         Column("request_idx", "bigint", "The request."),
-        Column("items", "array<int>", "Item indexes, ascending, distinct."),
+        Column("items", "array<int>", "Seen and blocked item indexes, ascending, distinct."),
+        Column("allowed", "array<int>", "The only items it may be offered, ascending, distinct; null: any.", nullable=True),
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),
@@ -211,10 +224,10 @@ LABELS = Table(
     (
         _HORIZON,
         Column("request_idx", "bigint", "The request."),
-        Column("items", "array<int>", "Item indexes, ascending, distinct; items masked as seen are left out and counted in n_seen."),
+        Column("items", "array<int>", "Item indexes, ascending, distinct; masked items are left out and counted in n_seen."),
         Column("values", "array<float>", "The largest value for the item among its label events; NaN when the source has none."),
         Column("positive", "array<boolean>", "The item has a label event of `types` with value >= `min_value`."),
-        Column("n_seen", "int", "Label items left out because the seen policy masks them."),
+        Column("n_seen", "int", "Label items left out because the request must not be offered them (table seen)."),
     ),
     key=("horizon", "request_idx"),
     slices=("horizon",),

@@ -103,6 +103,7 @@ NewRows = Annotated["DataFrame", New()]
 EventsSource = Annotated["DataFrame", Source("events")]
 ItemsSource = Annotated["DataFrame", Source("items")]
 UsersSource = Annotated["DataFrame", Source("users")]
+ListsSource = Annotated["DataFrame", Source("lists")]
 Now = Annotated[datetime, Clock()]
 WorkFolder = Annotated[str, Folder()]
 

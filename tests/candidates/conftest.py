@@ -38,9 +38,14 @@ def events(table: Callable[[Table, Sequence[dict[str, Any]]], DataFrame]) -> Cal
 
 
 @pytest.fixture
-def seen(table: Callable[[Table, Sequence[dict[str, Any]]], DataFrame]) -> Callable[[dict[int, list[int]]], DataFrame]:
-    """The table `seen` of request -> items."""
-    return lambda rows: table(SEEN, [{"request_idx": request, "items": sorted(items)} for request, items in rows.items()])
+def seen(table: Callable[[Table, Sequence[dict[str, Any]]], DataFrame]) -> Callable[..., DataFrame]:
+    """The table `seen` of request -> items, and of allow lists."""
+
+    def make(rows: dict[int, list[int]], allowed: dict[int, list[int]] = {}) -> DataFrame:  # noqa: B006
+        requests = sorted({*rows, *allowed})
+        return table(SEEN, [{"request_idx": r, "items": sorted(rows.get(r, [])), "allowed": allowed.get(r)} for r in requests])
+
+    return make
 
 
 @pytest.fixture

@@ -9,12 +9,18 @@ from recspark.tables.contract import conform
 
 
 def test_most_popular_first_without_seen_and_unavailable_items(table, seen, features, arrays) -> None:  # type: ignore[no-untyped-def]
-    requests = table(REQUESTS, [{"request_idx": r, "user_idx": 0, "k": 1} for r in range(3)]).repartition(2)
+    requests = table(REQUESTS, [{"request_idx": r, "user_idx": 0, "k": 1} for r in range(5)]).repartition(2)
     popularity = arrays(item_idx=np.array([0, 1, 3, 4], np.int32), score=np.array([1.0, 5.0, 5.0, 9.0]))
-    frame = score_popular_candidates(requests, seen({1: [1], 2: [0, 1, 3]}), popularity, features(5, {4}), n_candidates=2)
+    frame = score_popular_candidates(
+        requests, seen({1: [1], 2: [0, 1, 3], 3: [3]}, {3: [0, 2, 3, 4], 4: []}), popularity, features(5, {4}), n_candidates=2
+    )
     conform(frame.withColumns({"horizon": F.lit("h"), "source": F.lit("popular")}), SOURCE_CANDIDATES, "the function")
-    # Items 1 and 3 tie; 2 was never used; 4 is not available; request 2 has seen all.
-    assert {row.request_idx: (row["items"], row.scores) for row in frame.collect()} == {0: ([1, 3], [5.0, 5.0]), 1: ([3, 0], [5.0, 1.0])}
+    # Items 1 and 3 tie; 2 was never used; 4 is not available; request 2 has seen all; of what 3 may get only 0 is left; 4 may get nothing.
+    assert {row.request_idx: (row["items"], row.scores) for row in frame.collect()} == {
+        0: ([1, 3], [5.0, 5.0]),
+        1: ([3, 0], [5.0, 1.0]),
+        3: ([0], [1.0]),
+    }
 
 
 def test_nothing_is_popular(table, seen, features, arrays) -> None:  # type: ignore[no-untyped-def]

@@ -55,3 +55,11 @@ def test_a_missing_value_counts_as_one(frames):
     assert labels[10] == ([2, 8], [2.0, 4.5], [True, False], 1)
     assert labels[11][2] == [True]
     assert rows(build_labels(*frames, types=["like", "browse"], min_value=1.5))[11][2] == [False]
+
+
+def test_items_outside_an_allow_list_are_left_out_and_counted(table, frames):
+    events, requests, _ = frames
+    # 10 has labels 2, 5 and 8: 5 is seen, and not allowed either; 2 is not allowed. 11 may get nothing.
+    lists = [{"request_idx": 10, "items": [1, 5], "allowed": [7, 8]}, {"request_idx": 11, "items": [], "allowed": []}]
+    found = {row.request_idx: (row["items"], row.n_seen) for row in build_labels(events, requests, table(SEEN, lists)).collect()}
+    assert found == {10: ([8], 2), 11: ([], 1), 12: ([1], 0)}

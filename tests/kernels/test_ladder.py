@@ -2,16 +2,17 @@ import numpy as np
 import pytest
 
 from recspark.kernels.ladder import NO_SOURCE, best_source, climb, explain
+from tests.kernels.masked import World
 
 
 def ragged(lists, dtype=np.int32):
     return np.cumsum([0, *map(len, lists)]).astype(np.int64), np.array([x for one in lists for x in one], dtype=dtype)
 
 
-def climbed(ks, champion, own, candidates, seen, available=(True,) * 8, fallback=(7, 6, 5, 4, 3, 2, 1, 0), history_lengths=None):
+def climbed(ks, champion, own, candidates, seen, available=(True,) * 8, history_lengths=None, allow=None, categories=(), most=0):
     """Per request: [(item, score, source, rung)]. A candidate is (item, positions of two sources); its score is 10 * source + position,
     an item of the champion's own list has 20 + its place."""
-    fallback = np.array([item for item in fallback if available[item]], dtype=np.int32)
+    fallback = np.array([item for item in range(7, -1, -1) if available[item]], dtype=np.int32)
     offsets, items = ragged([[item for item, *_ in one] for one in candidates])
     positions = np.array([place for one in candidates for _, *place in one], dtype=np.int32).reshape(-1, 2)
     counts, *flat = climb(
@@ -24,8 +25,7 @@ def climbed(ks, champion, own, candidates, seen, available=(True,) * 8, fallback
         items,
         positions,
         (positions + np.array([0, 10])).astype(np.float32),
-        *ragged(seen),
-        np.array(available),
+        World(np.array(available), seen, allow or [None] * len(ks), categories, most).mask(),
         fallback,
         (100.0 + fallback).astype(np.float32),
         2,
@@ -71,6 +71,22 @@ def test_an_item_that_only_the_ranker_has_names_no_source():
 def test_fewer_than_k_only_where_no_more_are_eligible():
     rows = climbed([3, 3, 2], 2, [[], [], []], [[], [(1, 0, -1)], []], [[0, 1, 2, 3, 4, 5], range(8), []])
     assert [[row[0] for row in one] for one in rows] == [[7, 6], [], [7, 6]]
+
+
+def test_allow_lists_hold_on_every_rung():
+    rows = climbed([5, 5, 5], 2, [[2, 1]] * 3, [CANDIDATES] * 3, [[], [], [5]], allow=[[1, 3, 5], [], [5, 6]])
+    assert [[row[0] for row in one] for one in rows] == [[1, 3, 5], [], [6]]
+
+
+def test_quotas_count_over_all_rungs_and_the_list_is_still_full():
+    # Even items are of category 0, odd ones of 1, and 7 of both; one of each: 2 and 1, and nothing else.
+    categories = [[item % 2] for item in range(7)] + [[0, 1]]
+    assert [row[0] for row in climbed([5], 2, [[2, 1]], [CANDIDATES], [[]], categories=categories, most=1)[0]] == [2, 1]
+    # Two of each: 7 takes the last place of both, and 6 finds none; requests do not share their places.
+    rows = climbed([5, 2], 2, [[2, 1], [4]], [CANDIDATES[:1], []], [[], [7]], categories=categories, most=2)
+    assert [[row[0] for row in one] for one in rows] == [[2, 1, 7], [4, 6]]
+    # Items beyond the list of categories have none.
+    assert [row[0] for row in climbed([4], 2, [[2, 1]], [[]], [[]], categories=categories[:4], most=1)[0]] == [2, 1, 7, 6]
 
 
 def test_best_source_by_place_then_first_named():

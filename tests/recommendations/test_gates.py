@@ -54,7 +54,7 @@ def found_gates(table, item_features, rows=ROWS, seen=(SEEN_BY_3,), live=None, c
     frame = build_gates(
         table(STAGED, rows),
         table(REQUESTS, [{"request_idx": r, "user_idx": r, "k": 2} for r in range(1, n_requests + 1)]),
-        table(SEEN, [{"request_idx": r, "items": items} for r, items in seen]),
+        table(SEEN, [dict(zip(("request_idx", "items", "allowed"), row, strict=False)) for row in seen]),
         table(CHAMPION, [champion] if champion else []),
         item_features,
         None if live is None else table(RECOMMENDATIONS, [{"user_id": f"user-{r}", "items": published(items)} for r, items in live]),
@@ -66,12 +66,13 @@ def found_gates(table, item_features, rows=ROWS, seen=(SEEN_BY_3,), live=None, c
 
 
 def test_all_pass(gates):
-    found = gates(seen=[(1, [3, 4]), SEEN_BY_3, (9, [1])])
+    found = gates(seen=[(1, [3, 4]), SEEN_BY_3, (4, [], [1, 4, 6]), (9, [1], [])])
     assert {name: (row.value, row.limit, row.passed) for name, row in found.items()} == {
         "coverage": (1.0, 1.0, True),
         "empty": (0.0, 0.1, True),
         "duplicates": (0.0, 0.0, True),
         "seen_leaks": (0.0, 0.0, True),
+        "not_allowed": (0.0, 0.0, True),
         "unavailable": (0.0, 0.0, True),
         "churn": (None, 1.0, True),
         "quality": (0.3, 0.25, True),
@@ -97,7 +98,7 @@ BAD = {
     ],
     "n_requests": 6,
     # Leaks: two, then the repeated item (one item), then none of theirs.
-    "seen": [(1, [1, 2]), (2, [7, 8]), (3, [1])],
+    "seen": [(1, [1, 2], [1, 2]), (2, [7, 8], [8]), (3, [1], [2, 11]), (4, [], [3])],
     # Overlaps: user 1 one of three, user 3 none, user 4 has two empty lists; user 9 has left.
     "live": [(1, [2, 9]), (3, [8]), (4, []), (9, [1])],
     "champion": CHAMPION_ROW | {"ranker_value": 0.2},
@@ -111,6 +112,7 @@ def test_every_gate_fails_with_its_figure(gates):
         "empty": (3 / 6, False),
         "duplicates": (1, False),
         "seen_leaks": (3, False),
+        "not_allowed": (1, False),
         "unavailable": (1, False),
         "churn": (pytest.approx(1 - (1 / 3 + 0 + 1) / 3), False),
         "quality": (0.2, False),
@@ -120,7 +122,8 @@ def test_every_gate_fails_with_its_figure(gates):
         "and must be at least 1.0 (gates.min_coverage)",
         "empty": "3 of 6 requests have no item at all: the share is 0.5000, and must be at most 0.1 (gates.max_empty)",
         "duplicates": "1 recommended items stand twice in their list; at most 0 may (gates.max_duplicates)",
-        "seen_leaks": "3 recommended items had been seen; at most 0 may (gates.max_seen_leaks)",
+        "seen_leaks": "3 recommended items had been seen or blocked; at most 0 may (gates.max_seen_leaks)",
+        "not_allowed": "1 recommended items are not in their request's allow list; at most 0 may (gates.max_not_allowed)",
         "unavailable": "1 recommended items are not available; at most 0 may (gates.max_unavailable)",
         "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may (gates.max_churn)",
         "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)",
@@ -128,7 +131,15 @@ def test_every_gate_fails_with_its_figure(gates):
 
 
 def test_every_limit_is_a_knob(gates):
-    limits = {"min_coverage": 0.33, "max_empty": 0.5, "max_duplicates": 1, "max_seen_leaks": 3, "max_unavailable": 1, "max_churn": 0.56}
+    limits = {
+        "min_coverage": 0.33,
+        "max_empty": 0.5,
+        "max_duplicates": 1,
+        "max_seen_leaks": 3,
+        "max_not_allowed": 1,
+        "max_unavailable": 1,
+        "max_churn": 0.56,
+    }
     found = gates(**BAD, **limits, min_quality_ratio=0.8)
     assert all(row.passed for row in found.values())
     assert [row.limit for row in found.values()] == pytest.approx([0.33, 0.5, 1, 3, 1, 0.56, 0.2])

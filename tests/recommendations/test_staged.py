@@ -61,7 +61,9 @@ def frames(table, requests, champion="ranker"):
         "source_candidates": table(SOURCE_CANDIDATES, lists["als"] + lists["popular"]),
         "candidates": table(CANDIDATES, [fused(r, one) for r, one in requests.items()]),
         "champion": table(CHAMPION, [{"model": champion}]),
-        "seen": table(SEEN, [{"request_idx": r, "items": one["seen"]} for r, one in requests.items() if "seen" in one]),
+        "seen": table(
+            SEEN, [{"request_idx": r, "items": one.get("seen", []), "allowed": one.get("allowed")} for r, one in requests.items()]
+        ),
         "histories": table(HISTORIES, histories),
         "item_index": table(ITEM_INDEX, [{"item_id": f"item-{i}", "item_idx": i} for i in range(N_ITEMS)]),
         "user_index": table(USER_INDEX, [{"user_id": f"user-{100 + r}", "user_idx": 100 + r} for r in requests]),
@@ -101,6 +103,8 @@ def ladder(table, arrays, filled):
         5: {"k": 7},
         # Only the ranker knows 7.
         6: {"k": 1, "history": [0], "ranker": [7]},
+        # 2, 3 and 5 may be had; 5 is seen.
+        7: {"k": 3, "history": [5], "seen": [5], "ranker": [7, 3], "als": [4, 3], "allowed": [2, 3, 5]},
     }
     if not filled:
         filled |= staged(table, arrays, requests)
@@ -135,6 +139,10 @@ def test_fewer_eligible_than_k_gets_those_and_says_so(ladder):
     # 4 is the source's, with the latest history item for want of likeness; 7 is the rest.
     assert items(ladder[4]) == [("item-4", 1, 5.0, "als", ["item-5"], "source"), ("item-7", 2, 0.0, "popular", [], "popularity")]
     assert (ladder[4].shortfall, ladder[4].k, len(ladder[4].item_idxs)) == (TOO_FEW, 4, 2)
+
+
+def test_an_allow_list_holds_for_what_is_published(ladder):
+    assert (ladder[7].item_idxs, ladder[7].shortfall) == ([3, 2], TOO_FEW)
 
 
 def test_the_last_rung_ends_with_items_nobody_knows(ladder):

@@ -194,7 +194,13 @@ def _text(file: str) -> str:
 
 
 def told_names(config: Config) -> set[str]:
-    return set(shared_knobs(config.settings)) | {"clean_items.mapping", "clean_users.mapping", "predictions.minimum", "predictions.maximum"}
+    return set(shared_knobs(config.settings)) | {
+        "clean_items.mapping",
+        "clean_users.mapping",
+        "user_lists.mapping",
+        "predictions.minimum",
+        "predictions.maximum",
+    }
 
 
 def test_every_knob_stands_in_the_files_of_defaults(jobs: dict[str, Job], written: dict[str, Any]):

@@ -207,3 +207,17 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(spark, tmp_path, land)
     assert "done" not in said
     after = committed(spark, tmp_path / "warehouse")
     assert (after.sequence, after.versions) == (before.sequence, before.versions)
+
+
+def test_changed_lists_are_a_delivery_and_every_row_is_accounted_for(spark, tmp_path, land):
+    deliver(tmp_path, "1", "u1,i1,5,2024-01-01", "u1,i2,5,2024-01-01", "u1,i3,5,2024-01-02")
+    place = tmp_path / "lists.csv"
+    place.write_text("who,what,how\nu1,i2,block\nu1,i2,block\nu1,i9,allow\nu1,i1,maybe\n")
+    lists = {"path": str(place), "columns": {"user_id": "who", "item_id": "what", "kind": "how"}}
+    said = " ".join(land(table="user_lists", lists=lists).split())
+    assert "lists: 4 rows in = 2 kept + 1 damaged, without an id or neither block nor allow + 1 repeated; 1 of those kept name" in said
+    assert "nothing new at the sources since delivery 1" in land(table="user_lists", lists=lists)
+    place.write_text("who,what,how\nu1,i1,block\n")
+    assert "delivery 2: no new files of events" in land(table="user_lists", lists=lists)
+    rows = rows_of(spark, tmp_path, "user_lists").collect()
+    assert [(row.user_id, row.item_id, row.kind, row.item_idx is not None) for row in rows] == [("u1", "i1", "block", True)]
