@@ -43,7 +43,7 @@ class Figure:
         if self.aim == "check":
             return abs(ours - self.published) <= 0.5e-4
         if self.aim == "within":
-            return ours >= self.published - self.margin
+            return abs(ours - self.published) <= self.margin
         return ours <= self.published if self.is_error else ours >= self.published
 
 
@@ -116,7 +116,13 @@ TRIALS = (
         SESSIONS,
         tuple(
             _sessions("popularity", "popular", 0.0093, None, "check", DATA)
-            + _sessions("item-kNN", "item_cosine", 0.3727, 0.1199, "within", DATA, 0.003)
+            + _sessions("item-kNN, the last click", "item_cosine", 0.3727, 0.1199, "within", DATA, 0.003)
         ),
+    ),
+    Trial(
+        "session-diginetica",
+        "session-diginetica-two-clicks.yaml",
+        SESSIONS,
+        tuple(_sessions("item-kNN, two clicks", "item_cosine", 0.3727, 0.1199, "reach", DATA)),
     ),
 )
