@@ -24,13 +24,13 @@ from recspark.kernels.metrics import (
     mark_listed,
     measure_lists,
     measure_slates,
-    put_ties_last,
+    settle_ties,
 )
 from recspark.kernels.ragged import as_ragged
 from recspark.tables import METRICS, STAMPED
 from recspark.tables.lineage import ItemFeatures, ItemPopularity
 
-Ties = Literal["by_item", "against"]
+Ties = Literal["by_item", "against", "in_favour"]
 
 
 def _check(ks: list[int], sources: list[str], n_bootstrap: int, popular_share: float) -> None:
@@ -55,8 +55,8 @@ def _measure_batch(
     width = len(figures.ks) * len(LIST_METRICS)
     for m, model in enumerate(figures.models):
         offsets, items = as_ragged(batch.column(f"items_{model}"))
-        if ties == "against":
-            items = put_ties_last(offsets, items, as_ragged(batch.column(f"scores_{model}"))[1], *positives)
+        if ties != "by_item":
+            items = settle_ties(offsets, items, as_ragged(batch.column(f"scores_{model}"))[1], *positives, ties == "in_favour")
         at = slice(m * width, (m + 1) * width)
         measure_lists(offsets, items, *positives, ks, known.novelty, known.popular, known.categories, num[:, at], den[:, at])
         num[:, figures.places[(model, LISTS, 0)]] = den[:, figures.places[(model, LISTS, 0)]] = np.diff(offsets) > 0
@@ -121,8 +121,8 @@ def build_metrics(
         ks: where lists are cut, ascending or not, each below 255.
         sources: the candidate sources to measure; each is compared with popular, the ranker with each.
         popular_share: the most popular share of the items that popularity_share counts.
-        ties: of equal scores the smaller item index comes first (by_item: as the lists are served), or what is no positive (against:
-            as evaluations of a target among given candidates count them). The whole list then travels, not the first items only.
+        ties: of equal scores the smaller item index comes first (by_item: as the lists are served), or what is no positive (against), or
+            what is one (in_favour): evaluations of a target among given candidates take one of these. The whole lists then travel.
         n_bootstrap: replicates; 0 leaves the intervals out.
 
     Raises:

@@ -57,6 +57,7 @@ class Trial:
     figures: tuple[Figure, ...]
     seeds: tuple[int, ...] = ()
     seed_of: str = ""  # the setting that a seed is given to
+    assignments: tuple[str, ...] = ()  # --set, beside the configuration
 
 
 def _pair(
@@ -87,17 +88,25 @@ def _ratings(rmse: float) -> tuple[Figure, ...]:
     )
 
 
-NCF = "leave-one-out, 99 stored negatives, ties against"
+NCF = "leave-one-out, 99 stored negatives, ties "
 GOWALLA = "train/test of LightGCN, all items ranked, train masked"
 SESSIONS = "every prefix of the test sessions, the next click"
 FOLDS = "5-fold cross-validation"
 
 TRIALS = (
+    # The check figure was counted with ties in the target's favour; with ties against it popularity has .4531 / .2541.
     Trial(
         "ncf-ml-1m",
         "ncf-ml-1m.yaml",
-        NCF,
+        NCF + "in favour",
         tuple(_ncf("popularity", "popular", 0.4538, 0.2545, "check", DATA)),
+        assignments=("sources=[popular]", "metrics.ties=in_favour"),
+    ),
+    Trial(
+        "ncf-ml-1m",
+        "ncf-ml-1m.yaml",
+        NCF + "against",
+        tuple(_ncf("popularity", "popular", 0.4533, 0.2542, "beside", TOIS21)),
     ),
     Trial(
         "gowalla",

@@ -105,7 +105,7 @@ def measure(trial: Trial, assignments: list[str], console: Console) -> Measured:
 def rows_of(trial: Trial, console: Console) -> Iterator[Row]:
     """A row a figure: of several seeds the median."""
     seeds = [str(seed) for seed in trial.seeds] or [""]
-    runs = [measure(trial, [f"{trial.seed_of}={seed}"] if seed else [], console) for seed in seeds]
+    runs = [measure(trial, [*trial.assignments, *([f"{trial.seed_of}={seed}"] if seed else [])], console) for seed in seeds]
     for figure in trial.figures:
         values = [run.figures[figure.source, figure.metric, figure.k] for run in runs]
         ours = statistics.median(value for value, _ in values)
@@ -129,13 +129,13 @@ def rows_of(trial: Trial, console: Console) -> Iterator[Row]:
 
 def print_rows(rows: list[Row], console: Console) -> None:
     table = Table(title=f"Ours beside the published figures ({machine()})", title_justify="left")
-    for name in ("data", "model", "metric", "ours", "published", "met", "n", "coverage", "seeds", "minutes", "from"):
+    for name in ("data", "protocol", "model", "metric", "ours", "published", "met", "n", "coverage", "seeds", "minutes", "from"):
         table.add_column(name, justify="right" if name in ("ours", "published", "n", "coverage", "minutes") else "left")
     marks = {True: "[green]yes[/]", False: "[bold red]no[/]", None: ""}
     for row in rows:
         published = "" if row.published is None else f"{row.published:.4f}"
         figures = (f"{row.ours:.4f}", published, marks[row.met], f"{row.n:,}", f"{row.coverage:.3f}", row.seed, f"{row.minutes:.1f}")
-        table.add_row(row.data, row.model, row.metric, *figures, row.reference)
+        table.add_row(row.data, row.protocol, row.model, row.metric, *figures, row.reference)
     console.print(table)
 
 
@@ -148,7 +148,7 @@ def quality(
     """Run conf/bench/NAME*.yaml on public data, and print what is measured beside what is published. Exit code 1 where an aim is missed."""
     if name not in (*ARCHIVES, "all"):
         raise typer.BadParameter(f"{name!r} is none of {', '.join(ARCHIVES)}, all")
-    console = Console(width=None if os.isatty(1) else 170)
+    console = Console(width=None if os.isatty(1) else 200)
     rows: list[Row] = []
     for trial in TRIALS:
         if name in (trial.data, "all") and only in trial.config:

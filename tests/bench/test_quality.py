@@ -55,7 +55,7 @@ def test_of_a_session_the_prefix_is_the_past_and_the_target_comes_after_it(tmp_p
         ("ndcg", "reach", 0.2544, False),
         ("rmse", "reach", 0.2544, True),
         ("rmse", "reach", 0.2546, False),
-        ("ndcg", "within", 0.2515, True),
+        ("ndcg", "within", 0.252, True),
         ("ndcg", "within", 0.2576, False),
         ("ndcg", "beside", 0.1, None),
     ],
@@ -75,4 +75,4 @@ def test_a_configuration_measures_what_is_compared(trial: Trial):
 
 
 def test_every_configuration_is_run():
-    assert sorted(trial.config for trial in TRIALS) == sorted(path.name for path in CONF.glob("*.yaml"))
+    assert {trial.config for trial in TRIALS} == {path.name for path in CONF.glob("*.yaml")}
