@@ -2,79 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
 import numpy as np
 import pyarrow as pa
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pyspark.ml.recommendation import ALS
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.als_blocks import Recipe
+from recspark.candidates.als_mllib import fit_mllib, no_vectors
+from recspark.candidates.als_stage import Fit, fit_blocks
+from recspark.candidates.fold_in import fold_in
 from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
 from recspark.columns import ITEM, USER
-from recspark.errors import ConfigError, LimitError
+from recspark.errors import ConfigError
+from recspark.handover.arrays import Published, publish
 from recspark.kernels.factors import item_factors, top_items_by_factors
 from recspark.kernels.masks import Mask
-from recspark.tables.lineage import ItemFeatures, ItemVectors, LearnRows
+from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
-
-# MLlib's ALS casts ids to int.
-_LARGEST_INDEX = (1 << 31) - 1
-
-
-def _biases(ratings: DataFrame, mean: float, damping: float) -> tuple[DataFrame, DataFrame]:
-    """(user_idx, user_bias) and (item_idx, item_bias): damped mean offsets; the mean itself is part of the item's bias.
-
-    The baseline of Koren (TKDD 4(1), 2010, section 2.1): b_i = sum(r - mean) / (n + damping), b_u = sum(r - mean - b_i) / (n + damping).
-    """
-    n = F.count(F.lit(1)) + F.lit(damping)
-    items = ratings.groupBy("item_idx").agg((mean + F.sum(F.col("rating") - mean) / n).alias("item_bias"))
-    users = ratings.join(items, "item_idx").groupBy("user_idx").agg((F.sum(F.col("rating") - F.col("item_bias")) / n).alias("user_bias"))
-    return users, items
-
-
-def _left_over(ratings: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
-    """`ratings` less both biases."""
-    both = ratings.join(items, "item_idx").join(users, "user_idx")
-    return both.select("user_idx", "item_idx", (F.col("rating") - F.col("item_bias") - F.col("user_bias")).alias("rating"))
-
-
-def _vector_rows(factors: DataFrame, kind: str, biases: DataFrame | None) -> DataFrame:
-    """MLlib's factors as rows of `vectors`; `biases` holds the kind's index and its bias, or there are none."""
-    rows = factors.select(F.lit(kind).alias("kind"), F.col("id").cast("bigint").alias("idx"), F.col("features").alias("vector"))
-    if biases is None:
-        return rows.withColumn("bias", F.lit(0.0).cast("float"))
-    index, bias = biases.columns
-    return rows.join(biases.select(F.col(index).cast("bigint").alias("idx"), F.col(bias).cast("float").alias("bias")), "idx")
-
-
-def _no_vectors(ratings: DataFrame) -> DataFrame:
-    nothing = ratings.filter(F.lit(False)).select(F.lit(USER).alias("kind"), F.col("user_idx").alias("idx"))
-    return nothing.withColumn("vector", F.array().cast("array<float>")).withColumn("bias", F.lit(0.0).cast("float"))
-
-
-def _ordered(ratings: DataFrame) -> DataFrame:
-    """What MLlib is given, in one order within each partition: it sums in the order it gets."""
-    typed = ratings.select(F.col("user_idx").cast("int"), "item_idx", F.col("rating").cast("float"))
-    return typed.sortWithinPartitions("user_idx", "item_idx")
-
-
-def _fitted(solver: ALS, ratings: DataFrame, bias_damping: float | None) -> DataFrame:
-    """Rows of `vectors` for `ratings`; with `bias_damping` the factors learn what the biases leave over."""
-    facts = ratings.agg(F.count(F.lit(1)).alias("n"), F.max("user_idx").alias("last_user"), F.avg("rating").alias("mean")).collect()[0]
-    if not facts["n"]:
-        return _no_vectors(ratings)
-    if facts["last_user"] > _LARGEST_INDEX:
-        raise LimitError(
-            f"user_idx {facts['last_user']} is above {_LARGEST_INDEX}: MLlib's ALS casts indexes to int; "
-            "learn from users with smaller indexes"
-        )
-    users = items = None
-    if bias_damping is not None:
-        users, items = _biases(ratings, facts["mean"], bias_damping)
-        ratings = _left_over(ratings, users, items)
-    model = solver.fit(_ordered(ratings))
-    return _vector_rows(model.userFactors, USER, users).unionByName(_vector_rows(model.itemFactors, ITEM, items))
 
 
 def score_als_candidates(
@@ -108,89 +56,171 @@ def score_als_candidates(
     return propose(known.select("request_idx", "vector", "bias"), seen, item_features, open_kernel)
 
 
+def _weighted_events(
+    interactions: DataFrame, since: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
+) -> DataFrame:
+    """user_idx, item_idx, weight: what is learnt from, an event a row: pairs are added up where they lie together."""
+    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days, since=since).filter("weight > 0")
+    return weighted.select("user_idx", "item_idx", (F.col("weight") * alpha).alias("weight"))
+
+
+def _weighted_ratings(interactions: DataFrame, since: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
+    """user_idx, item_idx, weight, target: each pair's latest rating; it weighs as its type and its age say."""
+    weighted = with_weight(interactions, weights, value_as="ignore", half_life_days=half_life_days, since=since)
+    latest = keep_latest_ratings(weighted, weights, also=["weight"])
+    return latest.select("user_idx", "item_idx", "weight", F.col("rating").alias("target"))
+
+
+def _published_items(vectors: DataFrame, folder: str) -> Published:
+    """The item vectors as arrays that tasks map; item-sized, they pass the driver."""
+    rows = vectors.filter(F.col("kind") == ITEM).select("idx", "vector", "bias").toArrow().combine_chunks()
+    factors = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
+    arrays = {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
+    return publish(arrays, f"{folder}/items")
+
+
 def fit_als(
     interactions: LearnRows,
+    context: ContextRows,
     *,
     weights: dict[str, float],
-    implicit: bool = True,
+    engine: Literal["blocked", "mllib"] = "blocked",
+    model: Literal["implicit", "explicit", "pmf"] = "implicit",
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
-    reg: NonNegativeFloat = 0.05,
-    alpha: NonNegativeFloat = 1.0,
+    reg: NonNegativeFloat = 0.003,
+    nu: NonNegativeFloat = 1.0,
+    alpha: PositiveFloat = 1.0,
+    alpha0: NonNegativeFloat = 0.3,
+    unobserved: Literal["all_pairs", "missing_pairs"] = "all_pairs",
+    bias_reg: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
-    bias_damping: NonNegativeFloat = 5.0,
+    init_stddev: PositiveFloat = 0.1,
+    solver: Literal["cg", "cholesky"] = "cg",
+    solver_steps: PositiveInt = 3,
+    tolerance: NonNegativeFloat = 0.0,
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    patience: PositiveInt = 2,
+    warm_start: bool = False,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
-    n_user_blocks: PositiveInt = 4,
-    n_item_blocks: PositiveInt = 4,
-    block_size: PositiveInt = 4096,
-    checkpoint_interval: int = 10,
-    intermediate_storage_level: str = "MEMORY_AND_DISK",
-    final_storage_level: str = "MEMORY_AND_DISK",
+    checkpoint_interval: PositiveInt | None = 5,
+    item_bytes: PositiveInt = 4_000_000_000,
     seed: NonNegativeInt = 1,
+    folder: WorkFolder,
+    n_slots: Slots,
+    earlier: Earlier,
+    tell: Tell,
 ) -> DataFrame:
-    """Vectors of all users and items with learnt events: kind, idx, vector [rank], bias. The solver is MLlib's ALS.
+    """Vectors of all users and items with learnt events: kind, idx, vector [rank], bias; score = dot product + the two biases.
 
-    Implicit (Hu, Koren and Volinsky, ICDM 2008): a pair's strength r is the sum of its event weights (`with_weight`); preference
-    1 with confidence 1 + alpha * r; biases are 0.
-    Explicit (Zhou et al., AAIM 2008: regularisation by number of ratings): a pair's rating is its latest value; an event without
-    a value is no rating. The factors learn what mean, item bias and user bias leave over; prediction = dot product + the two
-    biases, the mean being part of the item's. (MovieLens, 100,004 ratings, a fifth held out, rank 8 to 32, each at its best
-    reg: RMSE .875 to .878 with biases, .912 on raw ratings, .901 to .911 less the mean only.) With `nonnegative` the factors
-    learn the ratings as they are, and biases are 0.
-    Without any rating the result is empty. Equal for any partitioning up to rounding of sums.
+    Users of `context` are not learnt from: they are folded in against the fitted items (`fold_in`; by the blocked engine only).
+    Users are cut into as many blocks as tasks run at once, and never leave theirs (candidates.als_blocks: algorithm, bytes sent,
+    memory). With r the sum of a pair's event weights (`with_weight`), n_u, n_i its row's number of pairs, N the number of rows of
+    the other side:
+
+    implicit: sum_observed alpha r (1 - s)^2 + alpha0 sum_all s^2 + sum_rows reg (n + alpha0 N)^nu |x|^2; biases are 0
+        (Rendle et al., Revisiting the performance of iALS, RecSys 2022). With `unobserved: missing_pairs` alpha0 (0 - s)^2 counts
+        for missing pairs only and observed ones weigh alpha0 + alpha r (Hu, Koren and Volinsky, ICDM 2008).
+    explicit: sum w (value - mean - b_u - b_i - p.q)^2 + sum_rows reg n^nu (|p|^2 + bias_reg b^2) over each pair's latest value,
+        w its event's weight; an event without a value is no rating. The mean is part of the item's bias. (Koren, Bell and Volinsky, IEEE
+        Computer 42(8), 2009; nu = 1: Zhou et al., AAIM 2008.)
+    pmf: explicit without biases, the mean apart, nu = 0: the maximum a posteriori of Gaussian factors (Salakhutdinov and
+        Mnih, NIPS 2007), where reg is the ratio of the noise's variance to the factors'.
+    nonnegative: factors are not below 0; explicit ones learn the values as they are, without mean and biases (NMF: Lee and Seung,
+        NIPS 2000).
+
+    The loss is exact after every iteration and never rises; it is told, with seconds and bytes sent, as `fit`. Without any event
+    the result is empty. Equal for any partitioning and any number of tasks up to rounding of sums.
+    `engine: mllib` knows implicit (as missing_pairs, alpha0 = 1) and explicit, and regularises by reg * n; of the knobs it reads model, rank, max_iter,
+    reg, alpha, nonnegative, checkpoint_interval and seed.
 
     Args:
-        weights: weight of each event type; 0 leaves it out. Explicit: only above 0 or not matters.
-        implicit: learn from what was used (true) or from rating values (false).
-        rank: number of factors; finer tastes against time (rank^2 to rank^3) and overfitting.
+        weights: weight of each event type; 0 leaves it out.
+        engine: blocked, or mllib for catalogues whose item factors no task can hold.
+        model: implicit learns from what was used, explicit and pmf from rating values.
+        rank: number of factors; finer tastes against time (an iteration costs 8 to 16 * rank multiplications an event) and overfitting.
         max_iter: passes over users and items; 10 to 20 are enough.
-        reg: regularisation, multiplied by each row's number of ratings; explicit ratings want about .1 to .2.
-        alpha: implicit: how much more a used pair counts than an unused one.
-        nonnegative: non-negative factors; slower.
-        bias_damping: explicit: so many ratings at the mean are assumed of everyone.
+        reg: regularisation.
+        nu: how it grows with a row's number of pairs: 1 in proportion, 0 not at all.
+        alpha: implicit: how much an observed pair counts.
+        alpha0: implicit: how much an unobserved one counts; less trusts what was not used less to be disliked.
+        unobserved: implicit: which pairs alpha0 counts for.
+        bias_reg: explicit: regularisation of the biases, over that of the factors.
+        nonnegative: non-negative factors; slower to converge.
+        init_stddev: of the first item factors, times the root of rank.
+        solver: cg, or cholesky: exact half-steps, at rank^2 / 16 times the work an event and far more bytes sent.
+        solver_steps: steps of conjugate gradients (or projected gradients) a half-step; 2 to 5.
+        tolerance: stop when an iteration lowers the loss by less than this share of it; 0 never stops early.
+        validation_share: share of the events (seeded) that is not learnt from, but measured after every iteration (`Validation`); 0 for none.
+        patience: stop when so many iterations have not improved that measure, and keep the best.
+        warm_start: begin with the item factors of the newest horizon before, where it has as many; new items are initialised, and
+            users follow from the items in the first half-step.
         value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
-        half_life_days: implicit: after so many days an event weighs half; none for no decay. Needs times.
-        n_user_blocks: user blocks: tasks of a pass; at least the number of cores, few for small data.
-        n_item_blocks: item blocks, likewise.
-        block_size: rows of a matrix block in the solver.
-        checkpoint_interval: passes between checkpoints, where the session has a checkpoint folder; -1 for none.
-        intermediate_storage_level: where the ratings and the factors between passes are kept.
-        final_storage_level: where the fitted factors are kept until they are written.
+        half_life_days: after so many days an event weighs half; none for no decay. Needs times.
+        checkpoint_interval: iterations between saved states, from which a killed fit goes on; none for no saving.
+        item_bytes: how much memory a task may give to item factors: 12 bytes an item and factor.
         seed: of the first factors.
+        folder: where the fit keeps its states and its result.
+        n_slots: tasks that run at once.
+        earlier: the vectors of the newest horizon before, if any.
+        tell: is told what the fit was.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of explicit ratings, or of events without times.
-        LimitError: an index that MLlib's ALS cannot hold.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib; pmf with non-negative factors.
+        LimitError: items beyond item_bytes; an index that MLlib's ALS cannot hold.
     """
-    if half_life_days is not None and not implicit:
-        raise ConfigError("half_life_days is set, but explicit ratings do not decay: leave it out, or set implicit to true")
-    if implicit:
-        interactions = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days)
-    # By user first: pairs are then summed without a second shuffle, in few partitions.
-    by_user = interactions.repartition(n_user_blocks, "user_idx")
-    ratings = add_up_pairs(by_user).withColumnRenamed("weight", "rating") if implicit else keep_latest_ratings(by_user, weights)
-    solver = ALS(
+    if model == "pmf" and (engine == "mllib" or nonnegative):
+        raise ConfigError(
+            "vectors_als.model is pmf, which is Gaussian and of the blocked engine: set nonnegative: false and engine: blocked"
+        )
+    implicit = model == "implicit"
+    if engine == "mllib" and not implicit and half_life_days is not None:
+        raise ConfigError("vectors_als.half_life_days is set, and MLlib's ALS cannot weigh ratings: leave it out, or set engine: blocked")
+    if engine == "mllib":
+        pairs = add_up_pairs(with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days)) if implicit else None
+        ratings = pairs.withColumnRenamed("weight", "rating") if pairs else keep_latest_ratings(interactions, weights)
+        shape: dict[str, Any] = {"rank": rank, "max_iter": max_iter, "n_blocks": n_slots, "checkpoint_interval": checkpoint_interval}
+        return fit_mllib(ratings, implicit=implicit, nonnegative=nonnegative, reg=reg, alpha=alpha, seed=seed, **shape)
+
+    def events_of(rows: DataFrame) -> DataFrame:
+        if implicit:
+            return _weighted_events(rows, interactions, weights, value_as, half_life_days, alpha)
+        return _weighted_ratings(rows, interactions, weights, half_life_days)
+
+    events = events_of(interactions)
+    recipe = Recipe(
         rank=rank,
-        maxIter=max_iter,
-        regParam=reg,
-        numUserBlocks=n_user_blocks,
-        numItemBlocks=n_item_blocks,
-        implicitPrefs=implicit,
-        alpha=alpha,
-        nonnegative=nonnegative,
-        checkpointInterval=checkpoint_interval,
-        intermediateStorageLevel=intermediate_storage_level,
-        finalStorageLevel=final_storage_level,
-        blockSize=block_size,
+        reg=reg,
+        nu=0.0 if model == "pmf" else nu,
+        unobserved=alpha0 if implicit else 0.0,
+        biased=model == "explicit" and not nonnegative,
+        centred=not implicit and not nonnegative,
+        bias_reg=bias_reg,
+        init_stddev=init_stddev,
+        solver="nonnegative" if nonnegative else solver,
+        steps=solver_steps,
+        max_iter=max_iter,
+        tolerance=tolerance,
         seed=seed,
-        userCol="user_idx",
-        itemCol="item_idx",
-        ratingCol="rating",
     )
-    # Read several times until the fit is done; the few reads after it are not worth the space.
-    ratings.persist()
-    try:
-        return _fitted(solver, ratings, bias_damping if not implicit and not nonnegative else None)
-    finally:
-        ratings.unpersist()
+    extra = alpha0 if implicit and unobserved == "missing_pairs" else 0.0
+    before = earlier() if warm_start else None
+    fit = Fit(
+        recipe,
+        explicit=not implicit,
+        extra=extra,
+        folder=folder,
+        checkpoint_interval=checkpoint_interval,
+        item_bytes=item_bytes,
+        validation_share=validation_share,
+        patience=patience,
+        known=_published_items(before, folder) if before else None,
+    )
+    found = fit_blocks(events, fit, n_slots)
+    tell("fit", {name: found[name] for name in ("losses", "validation", "seconds", "blocks")})
+    if not found["files"]:
+        return no_vectors(events)
+    fitted = interactions.sparkSession.read.parquet(*found["files"])
+    guests = events_of(context)
+    return fitted.unionByName(fold_in(guests, _published_items(fitted, folder), recipe, explicit=not implicit, extra=extra))

@@ -37,11 +37,19 @@ def _proposals(request_idx: pa.Array, items: np.ndarray, scores: np.ndarray) -> 
     return batch.filter(pa.array(sizes > 0))
 
 
-def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open_kernel: Callable[[], Kernel]) -> DataFrame:
+def propose(
+    requests: DataFrame,
+    seen: DataFrame,
+    item_features: Published,
+    open_kernel: Callable[[], Kernel],
+    arrange: Callable[[DataFrame], DataFrame] = lambda masked: masked,
+) -> DataFrame:
     """request_idx, items, scores for each row of `requests` that something can be proposed to.
 
     `requests` has request_idx and what the kernel reads; `seen` (with its allow lists) is joined to it, and is the mask that
-    the kernel is given beside each batch. `open_kernel` is called once a task.
+    the kernel is given beside each batch. An item that the source gives no score is never proposed, allowed or not.
+    `open_kernel` is called once a task. `arrange` may place the masked requests and put rows beside them that tell the kernel
+    something, for which it proposes nothing.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -57,4 +65,4 @@ def propose(requests: DataFrame, seen: DataFrame, item_features: Published, open
     masks = seen.select("request_idx", F.col("items").alias("_seen"), F.col("allowed").alias("_allowed"))
     none_seen = F.array().cast("array<int>")
     masked = requests.join(masks, "request_idx", "left").withColumn("_seen", F.coalesce("_seen", none_seen))
-    return masked.mapInArrow(run, SCHEMA)
+    return arrange(masked).mapInArrow(run, SCHEMA)

@@ -1,7 +1,11 @@
-"""Exactly one block of rows in each partition."""
+"""Exactly one block of rows in each partition, and the runs of rows in it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -45,3 +49,12 @@ def spread(rows: DataFrame, block: str, n_blocks: int) -> DataFrame:
     """
     keys = F.array(*(F.lit(key) for key in partition_keys(n_blocks)))
     return rows.withColumn("_key", F.get(keys, F.col(block))).repartition(n_blocks, "_key").drop("_key")
+
+
+def runs_of(batches: Iterable[pa.RecordBatch], column: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The stretches of rows with one value of the int `column`, as a task meets them; one that spans batches comes in parts."""
+    for batch in batches:
+        values = batch.column(column).to_numpy(zero_copy_only=False)
+        starts = np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])
+        for start, end in zip(starts, [*starts[1:], len(values)], strict=True):
+            yield int(values[start]), batch.slice(start, end - start)

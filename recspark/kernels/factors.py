@@ -1,4 +1,4 @@
-"""The n items with the largest products of a user's and an item's vector: exact, in tiles, the promising items first."""
+"""The n items with the largest products of a user's and an item's vector: exact, the promising items first."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from recspark.kernels.masks import Mask, is_masked
 from recspark.kernels.selection import Lists, choose, empty_lists, offer, settle
 from recspark.kernels.topk import places_of
 
-# Every product is computed as a full tile of users, the last one padded with zeros: BLAS may sum in another order for
-# another shape, and a user's scores must not depend on who shares the batch. A power of two leaves no odd edge.
-USER_TILE = 256
-# Likewise of items; 256 x 2,048 scores are 2 MB: they stay in the cache between the product and the selection.
+# Items whose products with a user are made at once: 2,048 scores stay in the first cache, their vectors in the second.
 ITEM_TILE = 2048
 
 
@@ -37,6 +34,7 @@ def item_factors(ids: np.ndarray, vectors: np.ndarray, biases: np.ndarray) -> It
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)) if len(vectors) else np.empty(0)
     order = np.argsort(-norms, kind="stable")
     best = np.maximum.accumulate(biases[order][::-1])[::-1]
+    rank_of = places_of(ids[order])
     return ItemFactors(
         ids,
         vectors,
@@ -44,85 +42,88 @@ def item_factors(ids: np.ndarray, vectors: np.ndarray, biases: np.ndarray) -> It
         frozen(order, np.int64),
         frozen(norms[order], np.float64),
         frozen(best, np.float32),
-        frozen(places_of(ids[order]), np.int64),
+        frozen(rank_of, np.int64),
     )
 
 
 @njit(cache=True)
-def _may_enter(norms, user_biases, item_norm, item_bias, rank, rows, lists, is_open):  # type: ignore[no-untyped-def]
+def _may_enter(users, user_biases, norms, item_norm, item_bias, rows, lists, is_open):  # type: ignore[no-untyped-def]
     """Close the rows that no item of at most this norm and bias can enter (Cauchy-Schwarz, and what rounding may add); any left?"""
     any_open = False
     for at, row in enumerate(rows):
-        product = norms[at] * item_norm
-        slack = (rank + 4) * 2.0**-23 * (product + abs(user_biases[row]) + abs(item_bias))
+        product = norms[row] * item_norm
+        slack = (users.shape[1] + 4) * 2.0**-23 * (product + abs(user_biases[row]) + abs(item_bias))
         is_open[at] = is_open[at] and not product + item_bias + user_biases[row] + slack < lists.least_scores[row]
         any_open = any_open or is_open[at]
     return any_open
 
 
-@njit(cache=True)
-def _offer_tile(products, first, ids, item_biases, rank_of, user_biases, mask, rows, lists, is_open):  # type: ignore[no-untyped-def]
-    for at, row in enumerate(rows):
-        if not is_open[at]:
-            continue
-        scores, user_bias = products[at], user_biases[row]
-        for column in range(ids.size):
-            scores[column] = scores[column] + item_biases[column] + user_bias
-        for item in mask.seen_items[mask.seen_offsets[row] : mask.seen_offsets[row + 1]]:
-            if 0 <= item < rank_of.size and first <= rank_of[item] < first + ids.size:
-                scores[rank_of[item] - first] = np.nan
-        offer(ids, scores, ids.size, mask.quota, lists, row)
+@njit(cache=True, fastmath={"contract"})
+def _score(user, user_bias, columns, biases, n, scores):  # type: ignore[no-untyped-def]
+    """The user's product with each of the first n columns [R x n], factor by factor: one order of sums, whoever else is scored."""
+    scores[:n] = 0.0
+    for factor in range(user.size):
+        weight, column = user[factor], columns[factor]
+        for at in range(n):
+            scores[at] += weight * column[at]
+    for at in range(n):
+        scores[at] += biases[at] + user_bias
 
 
 @njit(cache=True)
-def _settle_tile(mask, rows, lists, again):  # type: ignore[no-untyped-def]
-    any_open = False
-    for at, row in enumerate(rows):
-        again[at] = again[at] and settle(mask.quota, lists, row)
-        any_open = any_open or again[at]
-    return any_open
+def _gather(items, places, n, columns, ids, biases):  # type: ignore[no-untyped-def]
+    for at in range(n):
+        place = places[at]
+        ids[at], biases[at] = items.ids[place], items.biases[place]
+        for factor in range(columns.shape[0]):
+            columns[factor, at] = items.vectors[place, factor]
 
 
 @njit(cache=True)
-def _of_allow_lists(user_vectors, user_biases, items, mask, rows, lists):  # type: ignore[no-untyped-def]
-    """Only what is allowed is scored, one item after the other: each product is summed in double precision, then rounded."""
+def _of_all_items(users, user_biases, norms, items, mask, rows, lists):  # type: ignore[no-untyped-def]
+    n_items, rank = items.vectors.shape
+    columns, ids = np.empty((rank, ITEM_TILE), np.float32), np.empty(ITEM_TILE, np.int32)
+    biases, scores = np.empty(ITEM_TILE, np.float32), np.empty(ITEM_TILE, np.float32)
+    is_unsettled, any_unsettled = np.ones(rows.size, np.bool_), rows.size > 0
+    while any_unsettled:
+        is_open = is_unsettled.copy()
+        for first in range(0, n_items, ITEM_TILE):
+            if not _may_enter(users, user_biases, norms, items.norms[first], items.best_biases[first], rows, lists, is_open):
+                break
+            n = min(ITEM_TILE, n_items - first)
+            _gather(items, items.order[first:], n, columns, ids, biases)
+            for at in range(n):
+                if ids[at] < 0 or ids[at] >= mask.available.size or not mask.available[ids[at]]:
+                    biases[at] = np.nan
+            for at, row in enumerate(rows):
+                if not is_open[at]:
+                    continue
+                _score(users[row], user_biases[row], columns, biases, n, scores)
+                for item in mask.seen_items[mask.seen_offsets[row] : mask.seen_offsets[row + 1]]:
+                    if 0 <= item < items.rank_of.size and first <= items.rank_of[item] < first + n:
+                        scores[items.rank_of[item] - first] = np.nan
+                offer(ids, scores, n, mask.quota, lists, row)
+        any_unsettled = False
+        for at, row in enumerate(rows):
+            is_unsettled[at] = is_unsettled[at] and settle(mask.quota, lists, row)
+            any_unsettled = any_unsettled or is_unsettled[at]
+
+
+@njit(cache=True)
+def _of_allow_lists(users, user_biases, items, mask, rows, lists):  # type: ignore[no-untyped-def]
+    """Only what is allowed is scored."""
     for row in rows:
         allow = mask.allow_items[mask.allow_offsets[row] : mask.allow_offsets[row + 1]]
-        scores = np.full(allow.size, np.nan, np.float32)
-        for at, item in enumerate(allow):
+        places, n = np.empty(allow.size, np.int64), 0
+        for item in allow:
             if 0 <= item < items.rank_of.size and items.rank_of[item] >= 0 and not is_masked(item, mask, row):
-                place, product = items.order[items.rank_of[item]], 0.0
-                for factor in range(items.vectors.shape[1]):
-                    product += float(user_vectors[row, factor]) * float(items.vectors[place, factor])
-                scores[at] = np.float32(product) + items.biases[place] + user_biases[row]
-        choose(allow, scores, allow.size, mask, lists, row)
-
-
-def _is_available(ids: np.ndarray, mask: Mask) -> np.ndarray:
-    return (ids >= 0) & (ids < mask.available.size) & np.append(mask.available, False)[np.minimum(ids, mask.available.size)]
-
-
-def _of_all_items(users: np.ndarray, user_biases: np.ndarray, items: ItemFactors, mask: Mask, rows: np.ndarray, lists: Lists) -> None:
-    """The lists of one tile of users: `rows`, at most USER_TILE of them."""
-    rank = users.shape[1]
-    tile, factors = np.zeros((USER_TILE, rank), np.float32), np.zeros((ITEM_TILE, rank), np.float32)
-    products = np.empty((USER_TILE, ITEM_TILE), np.float32)
-    tile[: rows.size] = users[rows]
-    norms = np.sqrt(np.einsum("ij,ij->i", tile, tile, dtype=np.float64))
-    again = np.ones(rows.size, np.bool_)
-    any_open = True
-    while any_open:
-        is_open = again.copy()
-        for first in range(0, len(items.ids), ITEM_TILE):
-            if not _may_enter(norms, user_biases, items.norms[first], items.best_biases[first], rank, rows, lists, is_open):
-                break
-            columns = items.order[first : first + ITEM_TILE]
-            np.take(items.vectors, columns, axis=0, out=factors[: columns.size])
-            np.matmul(tile, factors.T, out=products)
-            ids = items.ids[columns]
-            biases = np.where(_is_available(ids, mask), items.biases[columns], np.float32(np.nan))
-            _offer_tile(products, first, ids, biases, items.rank_of, user_biases, mask, rows, lists, is_open)
-        any_open = _settle_tile(mask, rows, lists, again)
+                places[n] = items.order[items.rank_of[item]]
+                n += 1
+        columns, ids = np.empty((users.shape[1], n), np.float32), np.empty(n, np.int32)
+        biases, scores = np.empty(n, np.float32), np.empty(n, np.float32)
+        _gather(items, places, n, columns, ids, biases)
+        _score(users[row], user_biases[row], columns, biases, n, scores)
+        choose(ids, scores, n, mask, lists, row)
 
 
 def top_items_by_factors(
@@ -130,22 +131,21 @@ def top_items_by_factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The n items with the largest user_vectors [B x R] . items.vectors [N x R] + items.biases [N] + user_biases [B], a row a user.
 
-    Products are made tile by tile (single precision), so memory is USER_TILE x ITEM_TILE scores, whatever B and N are. Items
-    come in the order of their vectors' lengths, and a tile of users ends where no item that is left can enter any of its lists:
-    a product is at most the product of the lengths (as in LEMP, Teflioudi et al., SIGMOD 2015; the result stays exact).
-    With an allow list only its items are scored.
+    Scores are summed in single precision, factor by factor: a user's do not depend on who shares the batch. Items come in
+    tiles, longest vectors first, and a user is done where no item that is left can enter the list: a product is at most the
+    product of the lengths (as in LEMP, Teflioudi et al., SIGMOD 2015; the result is exact). With an allow list only its items
+    are scored. Memory: ITEM_TILE vectors, and 24 n + 256 bytes a row of the batch.
 
     Raises:
         ValueError: n < 1, or users and items differ in the number of factors.
     """
-    lists = empty_lists(len(user_vectors), n, mask.quota)
+    lists: Lists = empty_lists(len(user_vectors), n, mask.quota)
     users, biases = frozen(user_vectors, np.float32), frozen(user_biases, np.float32)
     if len(users) == 0 or len(items.ids) == 0:
         return lists.items, lists.scores
     if users.shape[1] != items.vectors.shape[1]:
         raise ValueError(f"users have {users.shape[1]} factors and items {items.vectors.shape[1]}: both must come from one fit")
-    rows = np.flatnonzero(~mask.has_allow)
-    for start in range(0, rows.size, USER_TILE):
-        _of_all_items(users, biases, items, mask, rows[start : start + USER_TILE], lists)
+    norms = np.sqrt(np.einsum("ij,ij->i", users, users, dtype=np.float64))
+    _of_all_items(users, biases, norms, items, mask, np.flatnonzero(~mask.has_allow), lists)
     _of_allow_lists(users, biases, items, mask, np.flatnonzero(mask.has_allow), lists)
     return lists.items, lists.scores

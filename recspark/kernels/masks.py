@@ -69,6 +69,15 @@ def mask_of(
     )
 
 
+def rows_of(mask: Mask, first: int, last: int) -> Mask:
+    """The mask of the rows from first up to last."""
+    return mask._replace(
+        seen_offsets=mask.seen_offsets[first : last + 1],
+        has_allow=mask.has_allow[first:last],
+        allow_offsets=mask.allow_offsets[first : last + 1],
+    )
+
+
 @njit(cache=True)
 def contains(ascending: np.ndarray, low: int, high: int, value: int) -> bool:
     """`value` stands in `ascending[low:high]`."""

@@ -16,6 +16,26 @@ from recspark.kernels.selection import choose, empty_lists
 
 
 @njit(cache=True)
+def choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row):  # type: ignore[no-untyped-def]
+    """The row's list of the items that it touched (`touched_in` holds row + 1): touched[:n_touched], their scores in `sums`, by item."""
+    for item in mask.seen_items[mask.seen_offsets[row] : mask.seen_offsets[row + 1]]:
+        if 0 <= item < sums.size:
+            sums[item] = np.nan
+    if mask.has_allow[row]:
+        n_touched = 0
+        for item in mask.allow_items[mask.allow_offsets[row] : mask.allow_offsets[row + 1]]:
+            if 0 <= item < sums.size and touched_in[item] == row + 1:
+                touched[n_touched] = item
+                n_touched += 1
+    for place in range(n_touched):
+        item = touched[place]
+        is_available = item < mask.available.size and mask.available[item]
+        # Rounded before it is compared: equal in the table means equal here.
+        rounded[place] = sums[item] + 0.0 if is_available else np.nan
+    choose(touched, rounded, n_touched, mask, lists, row)
+
+
+@njit(cache=True)
 def _by_neighbours(history_offsets, history_items, neighbour_offsets, neighbour_items, neighbour_scores, mask, lists):  # type: ignore[no-untyped-def]
     n_items = neighbour_offsets.size - 1
     sums = np.zeros(n_items, np.float64)
@@ -43,21 +63,7 @@ def _by_neighbours(history_offsets, history_items, neighbour_offsets, neighbour_
                     touched[n_touched] = item
                     n_touched += 1
                 sums[item] += neighbour_scores[place]
-        for item in mask.seen_items[mask.seen_offsets[row] : mask.seen_offsets[row + 1]]:
-            if 0 <= item < n_items:
-                sums[item] = np.nan
-        if mask.has_allow[row]:
-            n_touched = 0
-            for item in mask.allow_items[mask.allow_offsets[row] : mask.allow_offsets[row + 1]]:
-                if 0 <= item < n_items and touched_in[item] == row + 1:
-                    touched[n_touched] = item
-                    n_touched += 1
-        for place in range(n_touched):
-            item = touched[place]
-            is_available = item < mask.available.size and mask.available[item]
-            # Rounded before it is compared: equal in the table means equal here.
-            rounded[place] = sums[item] + 0.0 if is_available else np.nan
-        choose(touched, rounded, n_touched, mask, lists, row)
+        choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row)
 
 
 @njit(cache=True)

@@ -24,7 +24,7 @@ from recspark.runtime.config import Config
 from recspark.runtime.deliveries import DELIVERED, Intake
 from recspark.runtime.doctor import check_warehouse
 from recspark.runtime.inputs import Inputs, Scope
-from recspark.runtime.job import TABLES_BY_NAME, WRITTEN_BY_THE_RIVER, Job, find_jobs, in_flow_order
+from recspark.runtime.job import TABLES_BY_NAME, Job, find_jobs, in_flow_order
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.parts import give_parts, with_as_of
 from recspark.runtime.printout import print_summary
@@ -34,9 +34,9 @@ from recspark.runtime.river import Outcome, River
 from recspark.runtime.session import require, start_session
 from recspark.runtime.store import Store
 from recspark.runtime.summary import build_summary
+from recspark.runtime.switches import PUBLISHED, switched_on
 from recspark.runtime.torch_jobs import TorchRunner
 
-PUBLISHED = ("recommendations", "similar_items")
 # Tables with horizons that only the one that is served needs.
 SERVED_ONLY = ("champion", "staged_recommendations", "gates")
 
@@ -62,7 +62,7 @@ def open_house(
     raw = configuration.load_layers(str(config_file) if config_file else None, env, assignments)
     config = configuration.check(raw, every_job)
     config.settings.splits = with_as_of(config.settings.splits, as_of)
-    jobs = _switched_on(every_job, config)
+    jobs = switched_on(every_job, config)
     if writes:
         require(next(check_warehouse(config.settings.warehouse)))
     running = SparkSession.getActiveSession()
@@ -73,56 +73,6 @@ def open_house(
     finally:
         if running is None:
             spark.stop()
-
-
-def _switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
-    """Jobs whose section is not null, whose source is configured, (candidate sources) that `sources` names, and whose needs are on.
-
-    Raises:
-        ConfigError: a job without which nothing is read is off, or one whose table is published is on and cannot work.
-    """
-
-    def is_wanted(job: Job) -> bool:
-        proposes = job.writes.name == "source_candidates"
-        return job.name in config.jobs and not (proposes and job.slice["source"] not in config.settings.sources)
-
-    on = {name: job for name, job in jobs.items() if is_wanted(job)}
-    lost: dict[str, str] = {}  # job -> the table that it needs and nobody writes
-    while True:
-        written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
-        unwritten = {
-            name: [one.table for one in job.inputs if one.table and not one.optional and one.table not in written]
-            for name, job in on.items()
-        }
-        lacking = {name: tables[0] for name, tables in unwritten.items() if tables}
-        if not lacking:
-            break
-        lost |= lacking
-        on = {name: job for name, job in on.items() if name not in lacking}
-    for name in (*DELIVERED, *PUBLISHED):
-        if name not in on and (name in DELIVERED or name in lost):
-            chain, cure = _why_off(name, lost, jobs, config)
-            without = "" if name in DELIVERED else f", or write `{name}: null` where it is not wanted"
-            raise ConfigError(f"{name} cannot be made: {chain}; {cure}{without}")
-    return on
-
-
-def _why_off(name: str, lost: dict[str, str], jobs: dict[str, Job], config: Config) -> tuple[str, str]:
-    """From a job that is off to what switched it off, in words; and what switches it on."""
-    steps = []
-    while name in lost:
-        table = lost[name]
-        steps.append(f"{name} reads {table}")
-        writers = sorted(job.name for job in jobs.values() if job.writes.name == table)
-        name = next((writer for writer in writers if writer in lost), writers[0])
-    source = jobs[name].source
-    if name in config.jobs:
-        why, cure = f"{name} is not among `sources`", "name it there"
-    elif source is not None and getattr(config.settings, source) is None:
-        why, cure = f"{name} has no source", f"configure `{source}`"
-    else:
-        why, cure = f"`{name}` is null", f"give `{name}` a section ({{}} for the defaults)"
-    return ", ".join([*steps, why]), cure
 
 
 def absolute(warehouse: str) -> str:

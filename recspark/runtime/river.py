@@ -25,11 +25,12 @@ from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger, claim
+from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import Clock, Folder
+from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
 
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
@@ -204,7 +205,8 @@ class River:
         started_at, started = datetime.now(UTC), time.monotonic()
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
-        frames = self._frames(job, scopes, fingerprints)
+        facts: dict[str, dict[str, Any]] = {scope.slice: {} for scope in scopes}
+        frames = self._frames(job, scopes, fingerprints, facts)
         with source_errors(job), self.store.writing(job.writes.name):
             if job.writes.merge:
                 self._claim(job, scopes)
@@ -233,12 +235,16 @@ class River:
                         started_at=started_at,
                         seconds=time.monotonic() - started,
                         status="published" if job.writes.merge else "done",
-                        note={"now": self._now.isoformat(), **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {})},
+                        note={
+                            "now": self._now.isoformat(),
+                            **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {}),
+                            **({"facts": facts[scope.slice]} if facts[scope.slice] else {}),
+                        },
                     )
                     for scope in scopes
                 ]
             )
-        if job.runner == "torch" and job.writes is not RANKERS:
+        if Folder in job.injected.values() and job.writes is not RANKERS:
             for fingerprint in fingerprints.values():
                 remove(self._folder(job, fingerprint))
         return written.n_rows
@@ -249,10 +255,12 @@ class River:
         outputs = {job.writes.name: versions[job.writes.name]} if job.writes.name in versions else {}
         self.ledger.commit([claim(job.name, scope.slice, outputs) for scope in scopes])
 
-    def _frames(self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str]) -> list[DataFrame]:
-        """What the job's function returns at each slice, stamped and held against the contract."""
+    def _frames(
+        self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str], facts: Mapping[str, dict[str, Any]]
+    ) -> list[DataFrame]:
+        """What the job's function returns at each slice, stamped and held against the contract; what it tells goes to `facts`."""
         folders = [self._folder(job, fingerprints[scope.slice]) for scope in scopes]
-        calls = [self._arguments(job, scope, folder) for scope, folder in zip(scopes, folders, strict=True)]
+        calls = [self._arguments(job, scope, folder, facts[scope.slice]) for scope, folder in zip(scopes, folders, strict=True)]
         frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
@@ -260,12 +268,19 @@ class River:
         ]
 
     def _folder(self, job: Job, fingerprint: str) -> str:
-        """Where a torch job works: a ranker's artefact stays there, anything else is gone once its rows are committed."""
+        """Where a job works: a ranker's artefact stays there, anything else is gone once the job's rows are committed."""
         return f"{self.store.warehouse}/{'_rankers' if job.writes is RANKERS else f'_work/{job.name}'}/{fingerprint}"
 
-    def _arguments(self, job: Job, scope: Scope, folder: str) -> dict[str, Any]:
+    def _arguments(self, job: Job, scope: Scope, folder: str, facts: dict[str, Any]) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
-        injected = {Horizon: scope.horizon, Clock: self._now, Folder: folder}
+        injected: dict[type, Any] = {
+            Horizon: scope.horizon,
+            Clock: self._now,
+            EarlierRows: lambda: self.inputs.earlier(job, scope),
+            Facts: facts.__setitem__,
+            Folder: folder,
+            TaskSlots: n_slots(self.store.spark),
+        }
         values |= {name: injected[kind] for name, kind in job.injected.items()}
         return values | self.config.parameters(job)
 

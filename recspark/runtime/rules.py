@@ -130,13 +130,15 @@ def _order_and_times(settings: Settings, sections: Sections) -> Iterator[str]:
 
 
 def _values(settings: Settings, sections: Sections) -> Iterator[str]:
-    explicit = _knob(sections, "vectors_als", "implicit") is False
-    if "predictions" in sections and not explicit:
-        yield "predictions: ratings are predicted where vectors_als.implicit is false; set it so, or leave predictions at null"
-    if explicit and _knob(sections, "vectors_als", "half_life_days") is not None:
-        yield "vectors_als.half_life_days: ratings do not decay (vectors_als.implicit: false); leave it out"
+    explicit = _knob(sections, "vectors_als", "model") in ("explicit", "pmf")
+    method = _knob(sections, "predictions", "method")
+    if method == "als" and not explicit:
+        yield "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, or choose another predictions.method"
+    if method not in (None, "als") and f"neighbours_{method}" not in sections:
+        yield f"predictions.method: {method} reads neighbours_{method}, which is null; give it a section, or choose another method"
     if settings.events.columns.value is None:
-        needing = ["vectors_als.implicit: false"] if explicit else []
+        needing = [f"vectors_als.model: {_knob(sections, 'vectors_als', 'model')}"] if explicit else []
+        needing += [f"predictions.method: {method}"] if method not in (None, "als") else []
         needing += ["labels.min_value"] if _knob(sections, "labels", "min_value") is not None else []
         yield from (f"{one} needs values, and events.columns.value is not mapped; map it, or choose otherwise" for one in needing)
 

@@ -84,6 +84,12 @@ def _prepare_machine(settings: Mapping[str, str]) -> None:
             os.environ.setdefault("SPARK_CONF_DIR", str(folder))
 
 
+def n_slots(session: SparkSession) -> int:
+    """How many tasks run at once: what a stage whose tasks wait for each other may have at most."""
+    scheduler = session.sparkContext._jsc.sc()
+    return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
+
+
 def require(check: Check) -> None:
     """Raises:
     MachineError: the check failed; says what was found, what is wanted, and the cure.

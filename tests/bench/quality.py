@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from recspark.runtime.ledger import Ledger
 from recspark.runtime.nightly import open_house, run_river
 from tests.bench.archives import ARCHIVES
 from tests.bench.published import TRIALS, Trial
+from tests.bench.rows import machine
 
 CONF = Path(__file__).parents[2] / "conf" / "bench"
 
@@ -44,15 +44,6 @@ class Row:
     n: int  # requests (or rated pairs) measured
     coverage: float  # ratings: pairs predicted without a fallback; lists: items that any list shows
     reference: str
-
-
-def machine() -> str:
-    """Cores, processor and memory; no names."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} x {model}, {gigabytes:.0f} GiB"
 
 
 def prepare(name: str, data: Path) -> None:

@@ -62,7 +62,7 @@ def frames(table, requests, champion="ranker"):
         "candidates": table(CANDIDATES, [fused(r, one) for r, one in requests.items()]),
         "champion": table(CHAMPION, [{"model": champion}]),
         "seen": table(
-            SEEN, [{"request_idx": r, "items": one.get("seen", []), "allowed": one.get("allowed")} for r, one in requests.items()]
+            SEEN, [{"request_idx": r, "items": sorted(one.get("seen", [])), "allowed": one.get("allowed")} for r, one in requests.items()]
         ),
         "histories": table(HISTORIES, histories),
         "item_index": table(ITEM_INDEX, [{"item_id": f"item-{i}", "item_idx": i} for i in range(N_ITEMS)]),

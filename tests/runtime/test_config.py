@@ -100,8 +100,16 @@ def test_jobs_are_told_what_the_settings_say_but_their_own_section_wins(jobs: di
         **load_layers(None, "local", []),
         "events": {**EVENTS, "value_bounds": {"min": 1, "max": 7}, "columns": {**EVENTS["columns"], "value": "v"}},
     }
-    config = check({**raw, "vectors_als": {"implicit": False}, "predictions": {"maximum": 6}, "popularity": {"weights": {"view": 3}}}, jobs)
-    assert config.parameters(jobs["predictions"]) == {"weights": {"view": 2.0}, "minimum": 1.0, "maximum": 6.0}
+    config = check(
+        {
+            **raw,
+            "vectors_als": {"model": "explicit"},
+            "predictions": {"method": "als", "maximum": 6},
+            "popularity": {"weights": {"view": 3}},
+        },
+        jobs,
+    )
+    assert config.parameters(jobs["predictions"]).items() >= {"weights": {"view": 2.0}, "minimum": 1.0, "maximum": 6.0}.items()
     assert config.parameters(jobs["popularity"])["weights"] == {"view": 3.0}
     assert config.parameters(jobs["splits"])["order"] == "time"
 
@@ -145,7 +153,7 @@ def test_a_typo_that_base_copies_is_said_once_with_what_is_allowed(tmp_path: Pat
         ("vectors_als.reg", "lots", "must be a number (got 'lots')"),
         ("vectors_als.rank", 3.5, "must be a whole number (got 3.5)"),
         ("vectors_als.rank", None, "must be a whole number (got null)"),
-        ("vectors_als.implicit", "maybe", "must be true or false (got 'maybe')"),
+        ("vectors_als.nonnegative", "maybe", "must be true or false (got 'maybe')"),
         ("vectors_als.value_as", "cube", "must be one of ignore, linear, log (got 'cube')"),
         ("popularity.half_life_days", -1, "must be more than 0 (got -1)"),
         ("metrics.ks", True, "must be a list (got true)"),

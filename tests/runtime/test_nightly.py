@@ -10,9 +10,10 @@ import pytest
 
 from recspark.columns import FIT, SERVE, TEST, TUNE
 from recspark.errors import ConfigError
+from recspark.runtime import switches
 from recspark.runtime.config import check, load_layers
 from recspark.runtime.job import find_jobs
-from recspark.runtime.nightly import _in_utc, _kept_summary, _switched_on, _targets
+from recspark.runtime.nightly import _in_utc, _kept_summary, _targets
 from recspark.tables.horizon import Horizon
 
 EVENTS = ["events.path=e.csv", "events.columns.user_id=u", "events.columns.item_id=i", "events.types.view=1", "events.order=file"]
@@ -20,7 +21,7 @@ EVENTS = ["events.path=e.csv", "events.columns.user_id=u", "events.columns.item_
 
 def switched_on(*assignments):
     every = find_jobs()
-    return _switched_on(every, check(load_layers(None, "local", [*EVENTS, *assignments]), every))
+    return switches.switched_on(every, check(load_layers(None, "local", [*EVENTS, *assignments]), every))
 
 
 def test_what_can_do_without_a_section_goes_on_without_it():
@@ -29,6 +30,20 @@ def test_what_can_do_without_a_section_goes_on_without_it():
     without = set(switched_on("vectors_als=null", "sources=[item_cosine,popular]"))
     assert everything - without == {"vectors_als", "source_candidates_als"}
     assert "recommendations" not in switched_on("recommendations=null")
+
+
+def test_neighbours_are_computed_where_something_reads_them():
+    def neighbours(*assignments):
+        return {name for name in switched_on(*assignments) if name.startswith(("neighbours", "source_candidates"))}
+
+    popular = {"source_candidates_popular"}
+    # similar_items reads item_cosine's, whatever proposes.
+    assert neighbours("sources=[popular]") == popular | {"neighbours_item_cosine"}
+    assert neighbours("sources=[popular]", "similar_items=null") == popular
+    both = {f"{table}_{source}" for table in ("neighbours", "source_candidates") for source in ("ease", "user_knn")}
+    assert neighbours("sources=[ease, user_knn, popular]", "similar_items.source=ease") == popular | both
+    ratings = ["events.columns.value=stars", "predictions={method: user_knn}"]
+    assert neighbours("sources=[popular]", "similar_items=null", *ratings) == popular | {"neighbours_user_knn"}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +58,11 @@ def test_what_can_do_without_a_section_goes_on_without_it():
         (
             ["neighbours_item_cosine=null"],
             r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_cosine` is null",
+        ),
+        (
+            # The neighbours of item_cosine, which similar_items reads, are no substitute for EASE's weights.
+            ["sources=[ease]", "neighbours_ease=null"],
+            r"source_candidates_ease reads neighbours, `neighbours_ease` is null; give `neighbours_ease` a section",
         ),
         (["quarantine=null"], r"^quarantine cannot be made: `quarantine` is null; give `quarantine` a section \(\{\} for the defaults\)$"),
         (["landed_events=null"], r"^interactions cannot be made: .*reads landed_events, `landed_events` is null"),

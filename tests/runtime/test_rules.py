@@ -64,10 +64,13 @@ def test_the_shop_fits(jobs: dict[str, Job]):
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        (["sources=[als, itemcosine]"], "sources: 'itemcosine' is not among the candidate sources (als, item_cosine, popular)"),
+        (
+            ["sources=[als, itemcosine]"],
+            "sources: 'itemcosine' is not among the candidate sources (als, ease, item_cosine, popular, user_knn)",
+        ),
         (["sources=[als, als, popular]"], "sources: 'als' stands there twice; name it once"),
         (["sources=[als]", "champion.sources=[popular]"], "champion.sources: 'popular' is not among sources (als)"),
-        (["similar_items.source=als"], "similar_items.source: 'als' is not among the sources of neighbours (item_cosine)"),
+        (["similar_items.source=als"], "similar_items.source: 'als' is not among the sources of neighbours (ease, item_cosine, user_knn)"),
         (
             ["splits.kind=stored"],
             "splits.kind: stored needs what the source holds out; say it in events.parts, as in parts: {test: data/test.csv}",
@@ -112,12 +115,12 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             "events.columns.event_order, set events.order: file, or choose splits.kind: random",
         ),
         (
-            ["predictions={}"],
-            "predictions: ratings are predicted where vectors_als.implicit is false; set it so, or leave predictions at null",
+            ["predictions={method: user_knn}", "neighbours_user_knn=null", "events.columns.value=price"],
+            "predictions.method: user_knn reads neighbours_user_knn, which is null; give it a section, or choose another method",
         ),
         (
-            ["vectors_als={implicit: false, half_life_days: 9}"],
-            "vectors_als.half_life_days: ratings do not decay (vectors_als.implicit: false); leave it out",
+            ["predictions={method: als}"],
+            "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, or choose another predictions.method",
         ),
         (
             ["feature_stats_item.numeric={pirce: {}}"],
@@ -185,7 +188,7 @@ def test_what_needs_times_is_refused_without_them(jobs: dict[str, Job], change: 
 
 
 @pytest.mark.parametrize(
-    ("change", "setting"), [("vectors_als={implicit: false}", "vectors_als.implicit: false"), ("labels={min_value: 4}", "labels.min_value")]
+    ("change", "setting"), [("vectors_als={model: explicit}", "vectors_als.model: explicit"), ("labels={min_value: 4}", "labels.min_value")]
 )
 def test_what_needs_values_is_refused_without_them(jobs: dict[str, Job], change: str, setting: str):
     assert problems(jobs, "events.columns.value=null") == []

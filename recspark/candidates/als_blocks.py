@@ -1,0 +1,219 @@
+"""Alternating least squares over blocks of users: what one of the tasks does that each hold a block.
+
+Each task keeps its users' events and factors from beginning to end; they never leave it. Each task also owns a block of items.
+A user half-step needs all item factors and no one else's users. An item half-step is one system a row, whose product with a
+direction is a sum over all users' blocks: each task adds up its users' part for all items, the owner of an item adds the tasks'
+parts, takes a conjugate gradient step, and shares the next direction.
+
+With n tasks, m items, D factors (rank, and one for the bias), s steps, in bytes over all tasks:
+
+    sent in an iteration        2 (s + 1) 4 m D (n - 1)  +  small: 4 n (n - 1) (D^2 + 4)
+    sent with Cholesky          4 m (D (D + 1) / 2 + 2 D) (n - 1)  +  small
+    memory of a task            events 16 or 24 each, in both orders; factors of its users 4 D each; 3 arrays of 4 m D
+
+    (24 where targets differ from 1; and 2,048 items' normal equations at a time with Cholesky.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recspark.handover.peers import Peers, blocks_of
+from recspark.kernels.als import Solver, errors, gather_rows, normal_equations, solve_rows
+from recspark.kernels.als_events import Block
+from recspark.kernels.als_items import aim_rows, cg_rows, projected_rows, solve_packed
+
+# Normal equations of this many items travel at a time.
+_ITEMS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is minimised, over users u and items i with w weights and t targets of the observed pairs:
+
+        sum_observed w (t - s)^2 + unobserved sum_all s^2 + sum_u l_u (|p_u|^2 + bias_reg b_u^2) + sum_i l_i (|q_i|^2 + bias_reg b_i^2)
+
+    s = p.q, or with `biased` b_u + b_i + p.q, and with `centred` the targets' weighted mean beside; l = reg (n + unobserved N)^nu for n observed pairs of the N on the other side.
+    (Hu, Koren and Volinsky, ICDM 2008; frequency-scaled regularisation: Zhou et al., AAIM 2008; Rendle et al., RecSys 2022.)
+    """
+
+    rank: int
+    reg: float
+    nu: float
+    unobserved: float
+    biased: bool
+    centred: bool
+    bias_reg: float
+    init_stddev: float
+    solver: Solver
+    steps: int
+    max_iter: int
+    tolerance: float
+    seed: int
+
+    @property
+    def width(self) -> int:
+        """D: the factors, and one for the bias."""
+        return self.rank + self.biased
+
+    @property
+    def ridge(self) -> np.ndarray:
+        """[D] what a row's regularisation is multiplied by in each place."""
+        ridge = np.ones(self.width, np.float32)
+        if self.biased:
+            ridge[-1] = self.bias_reg
+        return ridge
+
+
+def row_scales(counts: np.ndarray, n_others: int, recipe: Recipe) -> np.ndarray:
+    """[n] each row's regularisation: reg (n + unobserved N)^nu."""
+    return (recipe.reg * (counts + recipe.unobserved * n_others) ** recipe.nu).astype(np.float32)
+
+
+def side_of(factors: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the other side sees of `factors`: features [n x D], shifts [n], and unobserved times the features' Gram matrix.
+
+    A bias is a shift, and in the features its place is a constant 1. Without unobserved pairs the Gram matrix is empty.
+    """
+    features, shifts = factors, np.zeros(len(factors), np.float32)
+    if recipe.biased:
+        features, shifts = factors.copy(), factors[:, -1].copy()
+        features[:, -1] = 1
+    gram = np.float32(recipe.unobserved) * (features.T @ features) if recipe.unobserved else np.zeros((0, 0), np.float32)
+    return features, shifts, gram
+
+
+@dataclass
+class State:
+    """Factors after some iterations: [n_users x D] of the task's users, [m x D] of all items, equal at all tasks."""
+
+    users: np.ndarray
+    items: np.ndarray
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def initial_state(n_users: int, n_items: int, recipe: Recipe, known: tuple[np.ndarray, np.ndarray] | None = None) -> State:
+    """Users at 0; items normal with standard deviation init_stddev / sqrt(rank), the same however many tasks there are.
+
+    `known`: item indexes and their factors from an earlier fit, kept; other items are initialised.
+    """
+    random = np.random.default_rng(recipe.seed)
+    items = np.zeros((n_items, recipe.width), np.float32)
+    drawn = random.standard_normal((n_items, recipe.rank), np.float32) * np.float32(recipe.init_stddev / np.sqrt(recipe.rank))
+    items[:, : recipe.rank] = np.abs(drawn) if recipe.solver == "nonnegative" else drawn
+    if known is not None:
+        idx, factors = known
+        within = idx < n_items
+        items[idx[within]] = factors[within]
+    return State(np.zeros((n_users, recipe.width), np.float32), items)
+
+
+class BlockedAls:
+    """One task's part of a fit; every task of `peers` calls the same methods in the same order."""
+
+    def __init__(self, block: Block, n_items: int, recipe: Recipe, peers: Peers, n_threads: int = 1) -> None:
+        self.block, self.recipe, self.peers, self._n_threads = block, recipe, peers, n_threads
+        self._bounds = blocks_of(n_items, peers.n)
+        self._own = slice(self._bounds[peers.rank], self._bounds[peers.rank + 1])
+        counts = np.diff(block.by_item.offsets)
+        item_counts = peers.sum_all(counts) if peers.n > 1 else counts
+        n_present = np.count_nonzero(item_counts)
+        n_users = int(peers.sum_all(np.array([len(block.user_idx)]))[0])
+        self._user_scales = row_scales(np.diff(block.by_user.offsets), int(n_present), recipe)
+        self._item_scales = row_scales(item_counts, n_users, recipe)
+        self._constant = float(peers.sum_all(np.array([block.constant]))[0])
+        self._ridge = recipe.ridge
+        # Items that nobody has stay 0: they are no part of the fit.
+        self.present = item_counts > 0
+
+    def step_users(self, state: State) -> None:
+        """Improve the task's users against the items as they are."""
+        features, shifts, gram = side_of(state.items, self.recipe)
+        arguments = (self.block.by_user, features, shifts, gram, self._ridge, self._user_scales, state.users)
+        solve_rows(self.recipe.solver, *arguments, steps=self.recipe.steps, n_threads=self._n_threads)
+
+    def step_items(self, state: State) -> None:
+        """Improve all items against all tasks' users."""
+        features, shifts, gram = side_of(state.users, self.recipe)
+        gram = self.peers.sum_all(gram)
+        if self.recipe.solver == "cholesky":
+            self._solve_items(state, features, shifts, gram)
+        else:
+            self._descend_items(state, features, shifts, gram)
+        self.peers.share_blocks(state.items, self._bounds)
+
+    def _product(self, features: np.ndarray, shifts: np.ndarray, p: np.ndarray, gram: np.ndarray, *, residual: bool) -> np.ndarray:
+        """The own items' rows of A p, or of b - A p, of which p [m x D] holds all items' directions."""
+        partial = np.empty_like(p)
+        gather_rows(self.block.by_item, features, shifts, p, partial, residual=residual, n_threads=self._n_threads)
+        own = self.peers.sum_blocks(partial, self._bounds)
+        dense = p[self._own] * self._ridge * self._item_scales[self._own, None]
+        if gram.size:
+            dense += p[self._own] @ gram
+        return own - dense if residual else own + dense
+
+    def _descend_items(self, state: State, features: np.ndarray, shifts: np.ndarray, gram: np.ndarray) -> None:
+        x = state.items[self._own]
+        r = self._product(features, shifts, state.items, gram, residual=True)
+        r[~self.present[self._own]] = 0
+        p = np.empty_like(state.items)
+        if self.recipe.solver == "nonnegative":
+            sums = self._product(features, shifts, np.ones_like(p), gram, residual=False)
+        else:
+            p[self._own] = r
+            rr = np.einsum("ij,ij->i", r, r)
+        for _ in range(self.recipe.steps):
+            if self.recipe.solver == "nonnegative":
+                aim_rows(x, r, sums, p[self._own])
+            self.peers.share_blocks(p, self._bounds)
+            q = self._product(features, shifts, p, gram, residual=False)
+            if self.recipe.solver == "nonnegative":
+                projected_rows(x, r, p[self._own], q)
+            else:
+                cg_rows(x, r, p[self._own], q, rr)
+
+    def _solve_items(self, state: State, features: np.ndarray, shifts: np.ndarray, gram: np.ndarray) -> None:
+        """Exact rows, some of every owner's items at a time, so that normal equations never fill the memory."""
+        at_once = max(1, _ITEMS_AT_ONCE // self.peers.n)
+        for first in range(0, int(np.diff(self._bounds).max(initial=0)), at_once):
+            owners = zip(self._bounds[:-1], self._bounds[1:], strict=True)
+            tiles = [np.arange(low + first, min(low + first + at_once, high)) for low, high in owners]
+            bounds = np.concatenate(([0], np.cumsum([len(tile) for tile in tiles])))
+            parts = normal_equations(self.block.by_item, features, shifts, np.concatenate(tiles))
+            a, b = (self.peers.sum_blocks(part, bounds) for part in parts)
+            own = tiles[self.peers.rank]
+            state.items[own] = solve_packed(a, b, gram, self._ridge, self._item_scales[own])
+
+    def loss(self, state: State) -> float:
+        """What `Recipe` minimises, over all users and items, exactly: unobserved pairs by the trace of the two Gram matrices."""
+        features, shifts, _ = side_of(state.items, self.recipe)
+        own_users = state.users
+        observed = errors(self.block.by_user, features, shifts, own_users, n_threads=self._n_threads)
+        penalty = float((self._user_scales * (own_users.astype(np.float64) ** 2 @ self._ridge)).sum())
+        penalty_items = float((self._item_scales[self._own] * (state.items[self._own].astype(np.float64) ** 2 @ self._ridge)).sum())
+        total = float(self.peers.sum_all(np.array([observed + penalty + penalty_items]))[0]) + self._constant
+        if self.recipe.unobserved:
+            user_gram = self.peers.sum_all((own_users.T @ own_users).astype(np.float64))
+            item_gram = state.items.T.astype(np.float64) @ state.items
+            total += self.recipe.unobserved * float((user_gram * item_gram).sum())
+        return total
+
+    def run(self, state: State, is_over: Callable[[State], bool] = lambda state: False) -> State:
+        """Iterate until max_iter, until an iteration lowers the loss by less than `tolerance` of it, or until `is_over`."""
+        while len(state.losses) < self.recipe.max_iter and not self._is_flat(state.losses):
+            started = time.perf_counter()
+            self.step_users(state)
+            self.step_items(state)
+            state.losses.append(self.loss(state))
+            state.seconds.append(time.perf_counter() - started)
+            if is_over(state):
+                break
+        return state
+
+    def _is_flat(self, losses: list[float]) -> bool:
+        return len(losses) > 1 and losses[-2] - losses[-1] < self.recipe.tolerance * abs(losses[-2])

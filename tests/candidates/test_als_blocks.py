@@ -1,0 +1,182 @@
+"""The blocked engine against dense references, for one, two and seven tasks at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state
+from recspark.handover.peers import Peers
+from recspark.kernels.als import solve_rows
+from recspark.kernels.als_events import build_block
+from tests.candidates.als_reference import half_step, loss, scales
+from tests.peers import as_peers
+
+N_USERS, N_ITEMS = 40, 30
+RECIPE = Recipe(
+    rank=4,
+    reg=0.05,
+    nu=1.0,
+    unobserved=0.2,
+    biased=False,
+    centred=False,
+    bias_reg=0.5,
+    init_stddev=0.5,
+    solver="cg",
+    steps=12,
+    max_iter=6,
+    tolerance=0.0,
+    seed=3,
+)
+EXPLICIT = {"unobserved": 0.0, "nu": 0.5}
+KINDS: dict[str, dict[str, Any]] = {
+    "implicit": {},
+    "hu": {},
+    "explicit": {"biased": True, **EXPLICIT},
+    "pmf": EXPLICIT,
+    "nonnegative": {"solver": "nonnegative", "steps": 60},
+    "cholesky": {"solver": "cholesky"},
+    "explicit cholesky": {"solver": "cholesky", "biased": True, **EXPLICIT},
+}
+
+
+def _world(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """w and t [users x items]: user 0 has everything, everybody has item 0, user 1 and item 1 have nothing else, user 2 nothing."""
+    random = np.random.default_rng(seed)
+    seen = random.random((N_USERS, N_ITEMS)) < 0.25
+    seen[0], seen[:, 0] = True, True
+    seen[1], seen[:, 1], seen[2] = False, False, False
+    seen[1, 1] = True
+    return seen * random.integers(1, 5, seen.shape).astype(float), random.normal(0, 1, seen.shape)
+
+
+def _fit(kind: str, n: int, recipe: Recipe, steps: str = "run") -> list[tuple[np.ndarray, State, int, int]]:
+    """Of each task: its users, their state, bytes sent, and the users that it ever held."""
+    w, t = _world()
+    users, items = np.nonzero(w)
+    explicit = kind.startswith("explicit") or kind == "pmf"
+
+    def work(peers: Peers) -> tuple[np.ndarray, State, int, int]:
+        mine = users % n == peers.rank
+        u, i = users[mine], items[mine]
+        targets = t[u, i] if explicit else None
+        extra = recipe.unobserved if kind == "hu" else 0.0
+        # Twice half the weight is the whole: events of one pair are added up.
+        twice = [np.concatenate([column, column]) for column in (u, i.astype(np.int32))]
+        block = build_block(
+            *twice, np.tile(w[u, i] / 2, 2), None if targets is None else np.tile(targets, 2), N_ITEMS, n_blocks=n, extra=extra
+        )
+        als = BlockedAls(block, N_ITEMS, recipe, peers)
+        before = peers.n_bytes
+        state = als.run(initial_state(len(block.user_idx), N_ITEMS, recipe))
+        return block.user_idx, state, peers.n_bytes - before, len(block.user_idx)
+
+    return as_peers(n, work)
+
+
+def _joined(found: list[tuple[np.ndarray, State, int, int]], width: int) -> np.ndarray:
+    whole = np.zeros((N_USERS, width))
+    for user_idx, state, *_ in found:
+        whole[user_idx] = state.users
+    return whole
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_are_exact_never_rise_and_tasks_change_nothing(kind: str) -> None:
+    recipe = replace(RECIPE, **KINDS[kind])
+    w, t = _world()
+    t = t if kind.startswith("explicit") or kind == "pmf" else np.ones_like(t)
+    results = {n: _fit(kind, n, recipe) for n in (1, 2, 7)}
+    first = _joined(results[1], recipe.width)
+    for n, found in results.items():
+        state = found[0][1]
+        assert len(state.losses) == recipe.max_iter
+        assert all(later <= earlier * (1 + 1e-6) for earlier, later in zip(state.losses, state.losses[1:], strict=False))
+        assert state.losses[-1] == pytest.approx(loss(w, t, _joined(found, recipe.width), state.items, recipe, kind == "hu"), rel=1e-5)
+        # Which factors are 0 hangs on the last digits of a sum: rounding shows more where they must not be negative.
+        np.testing.assert_allclose(_joined(found, recipe.width), first, atol=2e-2 if kind == "nonnegative" else 2e-3)
+        assert all((one[1].items == state.items).all() for one in found)
+        # Nobody holds another block's users.
+        assert sorted(np.concatenate([one[0] for one in found]).tolist()) == [user for user in range(N_USERS) if user != 2]
+        assert max(one[3] for one in found) <= -(-N_USERS // n)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "nonnegative"])
+def test_an_exact_fit_is_the_dense_one(kind: str) -> None:
+    # As many steps as factors and more: conjugate gradients are exact then.
+    recipe = replace(RECIPE, **KINDS[kind])
+    w, t = _world()
+    t = t if kind.startswith("explicit") or kind == "pmf" else np.ones_like(t)
+    x, y = np.zeros((N_USERS, recipe.width)), initial_state(0, N_ITEMS, recipe).items.astype(float)
+    hu = kind == "hu"
+    for _ in range(recipe.max_iter):
+        x = half_step(w, t, y, recipe, hu)
+        y = half_step(w.T, t.T, x, recipe, hu)
+    found = _fit(kind, 2, recipe)
+    np.testing.assert_allclose(_joined(found, recipe.width), x, atol=1e-4)
+    np.testing.assert_allclose(found[0][1].items, y, atol=1e-4)
+
+
+def test_bytes_sent_are_the_documented_formula() -> None:
+    for solver, n in (("cg", 2), ("cg", 7), ("cholesky", 3)):
+        recipe = replace(RECIPE, solver=solver, steps=3)
+        m, d, s = N_ITEMS, recipe.width, recipe.steps
+        # Each iteration: two Gram matrices (one in single, one in double precision) and the loss, from everybody to everybody.
+        small = n * (n - 1) * (4 * d * d + 8 * d * d + 8)
+        large = 2 * (s + 1) * 4 * m * d if solver == "cg" else 4 * m * (d * (d + 1) // 2 + 2 * d)
+        assert sum(sent for *_, sent, _ in _fit("implicit", n, recipe)) == recipe.max_iter * (large * (n - 1) + small)
+
+
+def test_nonnegative_rows_converge_to_the_constrained_optimum() -> None:
+    w, _ = _world()
+    recipe = replace(RECIPE, solver="nonnegative", steps=3000)
+    random = np.random.default_rng(1)
+    y = random.random((N_ITEMS, 4)).astype(np.float32)
+    users, items = np.nonzero(w)
+    block = build_block(users, items.astype(np.int32), w[users, items], None, N_ITEMS)
+    lam = scales((w > 0).sum(1), N_ITEMS, recipe)[block.user_idx]
+    gram = np.float32(recipe.unobserved) * (y.T @ y)
+    x = np.zeros((len(block.user_idx), 4), np.float32)
+    arguments = (block.by_user, y, np.zeros(N_ITEMS, np.float32), gram, np.ones(4, np.float32), lam.astype(np.float32), x)
+    solve_rows("nonnegative", *arguments, steps=recipe.steps)
+    for place, user in enumerate(block.user_idx):
+        # |D y x - d|^2 with the rows of every pair: observed ones to 1, all to 0, and the penalty.
+        root = np.sqrt(w[user])[:, None] * y
+        rows = np.vstack([root, np.sqrt(recipe.unobserved) * y, np.sqrt(lam[place]) * np.eye(4)])
+        expected, _ = nnls(rows.astype(float), np.concatenate([np.sqrt(w[user]), np.zeros(N_ITEMS + 4)]))
+        np.testing.assert_allclose(x[place], expected, atol=2e-3)
+
+
+def test_a_flat_loss_ends_the_fit_and_threads_change_no_bit() -> None:
+    recipe = replace(RECIPE, max_iter=50, tolerance=0.01)
+    losses = _fit("implicit", 2, recipe)[0][1].losses
+    assert 2 <= len(losses) < 50
+    assert losses[-2] - losses[-1] < 0.01 * losses[-2] <= losses[-3] - losses[-2] if len(losses) > 2 else True
+    w, _ = _world()
+    users, items = np.nonzero(w)
+    block = build_block(users, items.astype(np.int32), w[users, items], None, N_ITEMS)
+    y = initial_state(0, N_ITEMS, recipe).items
+    found = []
+    for n_threads in (1, 3):
+        x = np.zeros((len(block.user_idx), 4), np.float32)
+        arguments = (block.by_user, y, np.zeros(N_ITEMS, np.float32), y.T @ y, np.ones(4, np.float32), np.ones(len(x), np.float32), x)
+        solve_rows("cg", *arguments, steps=3, n_threads=n_threads)
+        found.append(x)
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_user_with_a_hundred_thousand_events_and_weights_that_are_no_numbers() -> None:
+    n = 100_000
+    users, items = np.concatenate([np.zeros(n, np.int64), [1, 2]]), np.concatenate([np.arange(n, dtype=np.int32), [7, 8]]).astype(np.int32)
+    block = build_block(users, items, np.ones(n + 2), None, n)
+    recipe = replace(RECIPE, max_iter=2)
+    (state,) = as_peers(1, lambda peers: BlockedAls(block, n, recipe, peers).run(initial_state(3, n, recipe)))
+    assert np.isfinite(state.users).all()
+    assert state.losses[1] <= state.losses[0]
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="not a finite number"):
+            build_block(users[:1], items[:1], np.array([wrong]), None, 1)
