@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.candidates.als_blocks import Recipe
 from recspark.candidates.als_mllib import fit_mllib, no_vectors
 from recspark.candidates.als_stage import Fit, fit_blocks
+from recspark.candidates.fold_in import fold_in
 from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
-from recspark.columns import USER
+from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
+from recspark.handover.arrays import Published, publish
 from recspark.kernels.topk import top_items_by_factors
-from recspark.tables.lineage import ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
+from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
 
 
@@ -55,22 +57,31 @@ def score_als_candidates(
 
 
 def _weighted_events(
-    interactions: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
+    interactions: DataFrame, since: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
 ) -> DataFrame:
     """user_idx, item_idx, weight: what is learnt from, an event a row: pairs are added up where they lie together."""
-    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days).filter("weight > 0")
+    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days, since=since).filter("weight > 0")
     return weighted.select("user_idx", "item_idx", (F.col("weight") * alpha).alias("weight"))
 
 
-def _weighted_ratings(interactions: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
+def _weighted_ratings(interactions: DataFrame, since: DataFrame, weights: dict[str, float], half_life_days: float | None) -> DataFrame:
     """user_idx, item_idx, weight, target: each pair's latest rating; it weighs as its type and its age say."""
-    weighted = with_weight(interactions, weights, value_as="ignore", half_life_days=half_life_days)
+    weighted = with_weight(interactions, weights, value_as="ignore", half_life_days=half_life_days, since=since)
     latest = keep_latest_ratings(weighted, weights, also=["weight"])
     return latest.select("user_idx", "item_idx", "weight", F.col("rating").alias("target"))
 
 
+def _published_items(vectors: DataFrame, folder: str) -> Published:
+    """The item vectors as arrays that tasks map; item-sized, they pass the driver."""
+    rows = vectors.filter(F.col("kind") == ITEM).select("idx", "vector", "bias").toArrow().combine_chunks()
+    factors = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
+    arrays = {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
+    return publish(arrays, f"{folder}/items")
+
+
 def fit_als(
     interactions: LearnRows,
+    context: ContextRows,
     *,
     weights: dict[str, float],
     engine: Literal["blocked", "mllib"] = "blocked",
@@ -80,7 +91,7 @@ def fit_als(
     reg: NonNegativeFloat = 0.003,
     nu: NonNegativeFloat = 1.0,
     alpha: PositiveFloat = 1.0,
-    alpha0: NonNegativeFloat = 0.1,
+    alpha0: NonNegativeFloat = 0.3,
     unobserved: Literal["all_pairs", "missing_pairs"] = "all_pairs",
     bias_reg: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
@@ -88,6 +99,9 @@ def fit_als(
     solver: Literal["cg", "cholesky"] = "cg",
     solver_steps: PositiveInt = 3,
     tolerance: NonNegativeFloat = 0.0,
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    patience: PositiveInt = 2,
+    warm_start: bool = False,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     checkpoint_interval: PositiveInt | None = 5,
@@ -95,10 +109,12 @@ def fit_als(
     seed: NonNegativeInt = 1,
     folder: WorkFolder,
     n_slots: Slots,
+    earlier: Earlier,
     tell: Tell,
 ) -> DataFrame:
     """Vectors of all users and items with learnt events: kind, idx, vector [rank], bias; score = dot product + the two biases.
 
+    Users of `context` are not learnt from: they are folded in against the fitted items (`fold_in`; by the blocked engine only).
     Users are cut into as many blocks as tasks run at once, and never leave theirs (candidates.als_blocks: algorithm, bytes sent,
     memory). With r the sum of a pair's event weights (`with_weight`), n_u, n_i its row's number of pairs, N the number of rows of
     the other side:
@@ -136,6 +152,10 @@ def fit_als(
         solver: cg, or cholesky: exact half-steps, at rank^2 / 16 times the work an event and far more bytes sent.
         solver_steps: steps of conjugate gradients (or projected gradients) a half-step; 2 to 5.
         tolerance: stop when an iteration lowers the loss by less than this share of it; 0 never stops early.
+        validation_share: share of the events (seeded) that is not learnt from, but measured after every iteration (`Validation`); 0 for none.
+        patience: stop when so many iterations have not improved that measure, and keep the best.
+        warm_start: begin with the item factors of the newest horizon before, where it has as many; new items are initialised, and
+            users follow from the items in the first half-step.
         value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         checkpoint_interval: iterations between saved states, from which a killed fit goes on; none for no saving.
@@ -143,6 +163,7 @@ def fit_als(
         seed: of the first factors.
         folder: where the fit keeps its states and its result.
         n_slots: tasks that run at once.
+        earlier: the vectors of the newest horizon before, if any.
         tell: is told what the fit was.
 
     Raises:
@@ -161,10 +182,13 @@ def fit_als(
         ratings = pairs.withColumnRenamed("weight", "rating") if pairs else keep_latest_ratings(interactions, weights)
         shape: dict[str, Any] = {"rank": rank, "max_iter": max_iter, "n_blocks": n_slots, "checkpoint_interval": checkpoint_interval}
         return fit_mllib(ratings, implicit=implicit, nonnegative=nonnegative, reg=reg, alpha=alpha, seed=seed, **shape)
-    if implicit:
-        events = _weighted_events(interactions, weights, value_as, half_life_days, alpha)
-    else:
-        events = _weighted_ratings(interactions, weights, half_life_days)
+
+    def events_of(rows: DataFrame) -> DataFrame:
+        if implicit:
+            return _weighted_events(rows, interactions, weights, value_as, half_life_days, alpha)
+        return _weighted_ratings(rows, interactions, weights, half_life_days)
+
+    events = events_of(interactions)
     recipe = Recipe(
         rank=rank,
         reg=reg,
@@ -181,9 +205,22 @@ def fit_als(
         seed=seed,
     )
     extra = alpha0 if implicit and unobserved == "missing_pairs" else 0.0
-    fit = Fit(recipe, explicit=not implicit, extra=extra, folder=folder, checkpoint_interval=checkpoint_interval, item_bytes=item_bytes)
+    before = earlier() if warm_start else None
+    fit = Fit(
+        recipe,
+        explicit=not implicit,
+        extra=extra,
+        folder=folder,
+        checkpoint_interval=checkpoint_interval,
+        item_bytes=item_bytes,
+        validation_share=validation_share,
+        patience=patience,
+        known=_published_items(before, folder) if before else None,
+    )
     found = fit_blocks(events, fit, n_slots)
-    tell("fit", {name: found[name] for name in ("losses", "seconds", "blocks")})
+    tell("fit", {name: found[name] for name in ("losses", "validation", "seconds", "blocks")})
     if not found["files"]:
         return no_vectors(events)
-    return interactions.sparkSession.read.parquet(*found["files"])
+    fitted = interactions.sparkSession.read.parquet(*found["files"])
+    guests = events_of(context)
+    return fitted.unionByName(fold_in(guests, _published_items(fitted, folder), recipe, explicit=not implicit, extra=extra))

@@ -19,7 +19,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,34 @@ class Recipe:
 
     @property
     def width(self) -> int:
+        """D: the factors, and one for the bias."""
         return self.rank + self.biased
+
+    @property
+    def ridge(self) -> np.ndarray:
+        """[D] what a row's regularisation is multiplied by in each place."""
+        ridge = np.ones(self.width, np.float32)
+        if self.biased:
+            ridge[-1] = self.bias_reg
+        return ridge
+
+
+def row_scales(counts: np.ndarray, n_others: int, recipe: Recipe) -> np.ndarray:
+    """[n] each row's regularisation: reg (n + unobserved N)^nu."""
+    return (recipe.reg * (counts + recipe.unobserved * n_others) ** recipe.nu).astype(np.float32)
+
+
+def side_of(factors: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the other side sees of `factors`: features [n x D], shifts [n], and unobserved times the features' Gram matrix.
+
+    A bias is a shift, and in the features its place is a constant 1. Without unobserved pairs the Gram matrix is empty.
+    """
+    features, shifts = factors, np.zeros(len(factors), np.float32)
+    if recipe.biased:
+        features, shifts = factors.copy(), factors[:, -1].copy()
+        features[:, -1] = 1
+    gram = np.float32(recipe.unobserved) * (features.T @ features) if recipe.unobserved else np.zeros((0, 0), np.float32)
+    return features, shifts, gram
 
 
 @dataclass
@@ -98,44 +124,23 @@ class BlockedAls:
         item_counts = peers.sum_all(counts) if peers.n > 1 else counts
         n_present = np.count_nonzero(item_counts)
         n_users = int(peers.sum_all(np.array([len(block.user_idx)]))[0])
-        self._user_scales = self._scales(np.diff(block.by_user.offsets), n_present)
-        self._item_scales = self._scales(item_counts, n_users)
+        self._user_scales = row_scales(np.diff(block.by_user.offsets), int(n_present), recipe)
+        self._item_scales = row_scales(item_counts, n_users, recipe)
         self._constant = float(peers.sum_all(np.array([block.constant]))[0])
-        self._ridge = np.full(recipe.width, 1.0, np.float32)
-        if recipe.biased:
-            self._ridge[-1] = recipe.bias_reg
+        self._ridge = recipe.ridge
         # Items that nobody has stay 0: they are no part of the fit.
         self.present = item_counts > 0
 
-    def _scales(self, counts: np.ndarray, n_others: int) -> np.ndarray:
-        recipe = self.recipe
-        return (recipe.reg * (counts + recipe.unobserved * n_others) ** recipe.nu).astype(np.float32)
-
-    def _side(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the other side sees of `factors`: features and shifts. A bias is a shift, and its place a constant 1."""
-        if not self.recipe.biased:
-            return factors, np.zeros(len(factors), np.float32)
-        features = factors.copy()
-        features[:, -1] = 1
-        return features, factors[:, -1].copy()
-
-    def _gram(self, features: np.ndarray) -> np.ndarray:
-        """unobserved * features' features, or nothing where unobserved pairs weigh nothing."""
-        if not self.recipe.unobserved:
-            return np.zeros((0, 0), np.float32)
-        return np.float32(self.recipe.unobserved) * (features.T @ features)
-
     def step_users(self, state: State) -> None:
         """Improve the task's users against the items as they are."""
-        features, shifts = self._side(state.items)
-        gram = self._gram(features)
+        features, shifts, gram = side_of(state.items, self.recipe)
         arguments = (self.block.by_user, features, shifts, gram, self._ridge, self._user_scales, state.users)
         solve_rows(self.recipe.solver, *arguments, steps=self.recipe.steps, n_threads=self._n_threads)
 
     def step_items(self, state: State) -> None:
         """Improve all items against all tasks' users."""
-        features, shifts = self._side(state.users)
-        gram = self.peers.sum_all(self._gram(features))
+        features, shifts, gram = side_of(state.users, self.recipe)
+        gram = self.peers.sum_all(gram)
         if self.recipe.solver == "cholesky":
             self._solve_items(state, features, shifts, gram)
         else:
@@ -186,7 +191,7 @@ class BlockedAls:
 
     def loss(self, state: State) -> float:
         """What `Recipe` minimises, over all users and items, exactly: unobserved pairs by the trace of the two Gram matrices."""
-        features, shifts = self._side(state.items)
+        features, shifts, _ = side_of(state.items, self.recipe)
         own_users = state.users
         observed = errors(self.block.by_user, features, shifts, own_users, n_threads=self._n_threads)
         penalty = float((self._user_scales * (own_users.astype(np.float64) ** 2 @ self._ridge)).sum())
@@ -198,16 +203,18 @@ class BlockedAls:
             total += self.recipe.unobserved * float((user_gram * item_gram).sum())
         return total
 
-    def run(self, state: State, after: Callable[[State], Any] = lambda state: None) -> State:
-        """Iterate until max_iter, or until an iteration lowers the loss by less than `tolerance` of it; `after` each iteration."""
+    def run(self, state: State, is_over: Callable[[State], bool] = lambda state: False) -> State:
+        """Iterate until max_iter, until an iteration lowers the loss by less than `tolerance` of it, or until `is_over`."""
         while len(state.losses) < self.recipe.max_iter and not self._is_flat(state.losses):
             started = time.perf_counter()
             self.step_users(state)
             self.step_items(state)
             state.losses.append(self.loss(state))
             state.seconds.append(time.perf_counter() - started)
-            after(state)
+            if is_over(state):
+                break
         return state
 
     def _is_flat(self, losses: list[float]) -> bool:
-        return len(losses) > 1 and losses[-2] - losses[-1] < self.recipe.tolerance * abs(losses[-2])
+        least = self.recipe.tolerance * abs(losses[-2]) if len(losses) > 1 else 0.0
+        return least > 0 and losses[-2] - losses[-1] < least

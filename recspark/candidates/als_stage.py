@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 import numpy as np
@@ -18,11 +17,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state
+from recspark.candidates.als_states import States
+from recspark.candidates.als_validation import Validation, held_events
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, USER
 from recspark.errors import LimitError
 from recspark.handover.arrays import Published
-from recspark.handover.files import read_whole, remove, write_whole
+from recspark.handover.files import read_whole, write_whole
 from recspark.handover.peers import Peers, blocks_of, meet
 from recspark.kernels.als_events import Block, build_block
 
@@ -43,11 +44,23 @@ class Fit:
     folder: str
     checkpoint_interval: int | None
     item_bytes: int
+    validation_share: float = 0.0
+    patience: int = 2
     known: Published | None = None
 
 
-def _columns(batches: Iterable[pa.RecordBatch], names: Mapping[str, type]) -> dict[str, np.ndarray]:
-    """All batches' columns, each as one array."""
+class Loaded(NamedTuple):
+    """What a task has learnt of its events."""
+
+    block: Block
+    n_items: int  # 1 + the largest index of all tasks
+    mean: float  # what targets were lessened by
+    validation: Validation | None
+
+
+def event_columns(batches: Iterable[pa.RecordBatch], explicit: bool) -> dict[str, np.ndarray]:
+    """All batches' user_idx, item_idx, weight, and where explicit target, each as one array."""
+    names = {"user_idx": np.int64, "item_idx": np.int32, "weight": np.float64, **({"target": np.float64} if explicit else {})}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for batch in batches:
         for name, kept in parts.items():
@@ -59,55 +72,36 @@ def _sums(peers: Peers, *numbers: float) -> list[float]:
     return [float(number) for number in peers.sum_all(np.array(numbers, np.float64))]
 
 
-def _load(batches: Iterable[pa.RecordBatch], peers: Peers, fit: Fit) -> tuple[Block, int, float]:
-    """The task's block, the number of items (1 + the largest index of all), and the mean that targets were lessened by."""
-    kinds = {"user_idx": np.int64, "item_idx": np.int32, "weight": np.float64, **({"target": np.float64} if fit.explicit else {})}
-    events = _columns(batches, kinds)
+def _is_held(user_idx: np.ndarray, item_idx: np.ndarray, fit: Fit) -> np.ndarray:
+    """Whether each event is held out: by a hash of user, item and seed (splitmix64), the same in whichever task."""
+    x = (
+        user_idx.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        + (item_idx.astype(np.uint64) << np.uint64(1))
+        + np.uint64(fit.recipe.seed)
+    )
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (x >> np.uint64(11)) * 2.0**-53 < fit.validation_share
+
+
+def _load(batches: Iterable[pa.RecordBatch], peers: Peers, fit: Fit) -> Loaded:
+    events = event_columns(batches, fit.explicit)
     n_items = int(peers.gather(np.array([events["item_idx"].max(initial=-1)])).max()) + 1
-    targets, mean = events.get("target"), 0.0
-    if targets is not None and fit.recipe.centred:
-        total, weight = _sums(peers, float((events["weight"] * targets).sum()), float(events["weight"].sum()))
+    mean = 0.0
+    if fit.explicit and fit.recipe.centred:
+        total, weight = _sums(peers, float((events["weight"] * events["target"]).sum()), float(events["weight"].sum()))
         mean = total / weight if weight else 0.0
-        targets = targets - mean
-    columns = (events["user_idx"], events["item_idx"], events["weight"], targets)
-    return build_block(*columns, n_items, n_blocks=peers.n, extra=fit.extra), n_items, mean
-
-
-# ---- so far, and going on
-
-
-def _place(fit: Fit, peers: Peers, iteration: int) -> str:
-    return f"{fit.folder}/of-{peers.n}/{iteration}/{peers.rank}.npz"
-
-
-def _save(fit: Fit, peers: Peers, own: slice, state: State) -> None:
-    """Keep the task's part of the state; of earlier ones the last stays, until all tasks have saved this one."""
-    n = len(state.losses)
-    file = io.BytesIO()
-    np.savez(file, users=state.users, items=state.items[own], losses=state.losses, seconds=state.seconds)
-    write_whole(_place(fit, peers, n), file.getvalue())
-    assert fit.checkpoint_interval is not None
-    remove(_place(fit, peers, n - 2 * fit.checkpoint_interval))
-
-
-def _resume(fit: Fit, peers: Peers, bounds: np.ndarray, state: State) -> State:
-    """The latest state that all tasks have saved, or `state`."""
-    assert fit.checkpoint_interval is not None
-    saved = {
-        n: data for n in range(0, fit.recipe.max_iter + 1, fit.checkpoint_interval) if n and (data := read_whole(_place(fit, peers, n)))
-    }
-    flags = np.array([n in saved for n in range(fit.recipe.max_iter + 1)])
-    common = np.flatnonzero(peers.gather(flags).all(axis=0))
-    if not common.size:
-        return state
-    with np.load(io.BytesIO(saved[int(common[-1])])) as kept:
-        state.users[:], state.items[bounds[peers.rank] : bounds[peers.rank + 1]] = kept["users"], kept["items"]
-        state.losses, state.seconds = kept["losses"].tolist(), kept["seconds"].tolist()
-    peers.share_blocks(state.items, bounds)
-    return state
-
-
-# ---- results
+        events["target"] = events["target"] - mean
+    held = _is_held(events["user_idx"], events["item_idx"], fit) if fit.validation_share else np.zeros(len(events["user_idx"]), np.bool_)
+    learnt, out = ({name: column[rows] for name, column in events.items()} for rows in (~held, held))
+    block = build_block(
+        learnt["user_idx"], learnt["item_idx"], learnt["weight"], learnt.get("target"), n_items, n_blocks=peers.n, extra=fit.extra
+    )
+    validation = None
+    if fit.validation_share:
+        kept = held_events(block, out["user_idx"], out["item_idx"], out.get("target"))
+        validation = Validation(kept, block, fit.recipe, peers, ratings=fit.explicit, patience=fit.patience)
+    return Loaded(block, n_items, mean, validation)
 
 
 def _write_vectors(url: str, kind: str, idx: np.ndarray, factors: np.ndarray, rank: int, shift: float) -> str:
@@ -132,29 +126,31 @@ def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
     rank = context.partitionId()
     host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
     with meet(rank, host, context.allGather) as peers:
-        block, n_items, mean = _load(batches, peers, fit)
+        block, n_items, mean, validation = _load(batches, peers, fit)
         needed = 3 * 4 * n_items * fit.recipe.width
         if needed > fit.item_bytes:
             return {"n_items": n_items, "needed": needed}
         fs, path = fsspec.core.url_to_fs(fit.folder)
         fs.makedirs(path, exist_ok=True)
         als = BlockedAls(block, n_items, fit.recipe, peers, n_threads=max(1, context.cpus()))
-        known = fit.known.arrays() if fit.known else None
-        state = initial_state(
-            len(block.user_idx), n_items, fit.recipe, (known["idx"], _with_bias(known, fit.recipe, mean)) if known else None
-        )
+        state = initial_state(len(block.user_idx), n_items, fit.recipe, _known_items(fit, mean))
         bounds = blocks_of(n_items, peers.n)
         own = slice(bounds[rank], bounds[rank + 1])
-        if fit.checkpoint_interval is not None:
-            state = _resume(fit, peers, bounds, state)
+        states = States(fit.folder, fit.checkpoint_interval, peers, bounds) if fit.checkpoint_interval is not None else None
+        if states is not None:
+            states.resume(state, validation, fit.recipe.max_iter)
 
-        def save(state: State) -> None:
-            if fit.checkpoint_interval is not None and len(state.losses) % fit.checkpoint_interval == 0:
-                _save(fit, peers, own, state)
+        def is_over(state: State) -> bool:
+            over = validation is not None and validation.is_over(state)
+            if states is not None:
+                states.save(state, validation)
+            return over
 
         before = peers.n_bytes
-        als.run(state, save)
+        als.run(state, is_over)
         sent = peers.n_bytes - before
+        if validation is not None:
+            validation.restore(state)
         name = f"{fit.folder}/vectors-{context.taskAttemptId()}"
         items = np.arange(n_items)[own][als.present[own]]
         files = [
@@ -168,19 +164,23 @@ def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
             "bytes_sent": sent,
             "process": os.getpid(),
         }
-        return {"files": files, "losses": state.losses, "seconds": state.seconds, **facts}
+        figures = validation.figures if validation is not None else []
+        return {"files": files, "losses": state.losses, "seconds": state.seconds, "validation": figures, **facts}
 
 
-def _with_bias(known: Mapping[str, np.ndarray], recipe: Recipe, mean: float) -> np.ndarray:
-    """Vectors of an earlier fit as this fit's item factors."""
-    vectors = known["vector"]
-    return np.column_stack([vectors, known["bias"] - np.float32(mean)]) if recipe.biased else vectors
+def _known_items(fit: Fit, mean: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Items and their factors of an earlier fit, where there is one of as many factors."""
+    known = fit.known.arrays() if fit.known else None
+    if known is None or known["vector"].shape[1:] != (fit.recipe.rank,):
+        return None
+    factors = known["vector"]
+    return known["idx"], np.column_stack([factors, known["bias"] - np.float32(mean)]) if fit.recipe.biased else factors
 
 
 def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     """Fit `events` (user_idx, item_idx, weight, and where explicit target) in n_blocks tasks at once; runs one fit.
 
-    Returns what was found: `files` of rows of `vectors` below the folder, losses, seconds an iteration, and of each block its
+    Returns what was found: `files` of rows of `vectors` below the folder, losses, validation figures, seconds an iteration, and of each block its
     users, events and bytes sent. The same folder holds a finished fit, or where an unfinished one goes on.
 
     Raises:
@@ -196,9 +196,11 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
         yield pa.RecordBatch.from_arrays([pa.array([rank], pa.int32()), pa.array([json.dumps(report)])], names=["rank", "report"])
 
     blocks = spread(events.withColumn("_block", F.pmod("user_idx", F.lit(n_blocks)).cast("int")), "_block", n_blocks).drop("_block")
-    reports = [json.loads(row.report) for row in sorted(blocks.mapInArrow(run, _REPORT, barrier=True).collect())]
+    # Shuffled once more: Spark repeats a barrier stage whose task was lost only where another stage comes after it.
+    reported = blocks.mapInArrow(run, _REPORT, barrier=True).repartition(1, "rank").collect()
+    reports = [json.loads(row.report) for row in sorted(reported)]
     if not reports:  # no event: Spark runs no task
-        return {"files": [], "losses": [], "seconds": [], "blocks": []}
+        return {"files": [], "losses": [], "seconds": [], "validation": [], "blocks": []}
     if "needed" in reports[0]:
         raise LimitError(
             f"{reports[0]['n_items']:,} items of {fit.recipe.width} factors need {reports[0]['needed']:,} bytes in each task, and "
@@ -208,6 +210,7 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     found = {
         "files": [file for report in reports for file in report["files"]],
         "losses": reports[0]["losses"],
+        "validation": reports[0]["validation"],
         "seconds": np.max([report["seconds"] for report in reports], axis=0).tolist(),
         "blocks": [{name: report[name] for name in names} for report in reports],
     }

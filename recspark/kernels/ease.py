@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from scipy.linalg import get_lapack_funcs
 
-from recspark.kernels.cooccurrence import Neighbours
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.topk import enters, frozen, push, sort_heap
 
 # Rows whose weights are gathered at once: the inverse is read along both of its triangles, in runs of so many.
@@ -102,7 +102,7 @@ def _select(inverse, diagonal, first, least, least_rows):  # type: ignore[no-unt
     return columns, weights, sizes
 
 
-def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[Neighbours]:
+def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[NeighbourRows]:
     """The weights B(i, j) that are not 0 and, in absolute value, among the n largest on item j (all: None).
 
     By (i, weight descending, j). `matrix` holds P on and above the diagonal, as `invert_upper` leaves it, and the counts below
@@ -121,6 +121,6 @@ def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[
         row, position = np.nonzero(filled)
         chosen = columns[filled]
         supports = counts[row, chosen].astype(np.int32)
-        yield Neighbours(
+        yield NeighbourRows(
             ids[first + row].astype(np.int64), ids[chosen].astype(np.int64), weights[filled], supports, position.astype(np.int32)
         )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.cooccurrence import Neighbours
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.topk import enters, frozen, is_masked, push, sort_heap
 
 # How many users' neighbours are handed over at once.
@@ -192,7 +192,7 @@ class BlockSearch:
         heaps = (self._heap, self._scores, self._filled)
         _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), tuple(self._sums), *heaps)
 
-    def neighbours(self) -> Iterator[Neighbours]:
+    def neighbours(self) -> Iterator[NeighbourRows]:
         """What was found; nothing may be offered afterwards."""
         _sort_rows(self._heap, self._scores, self._filled)
         for first in range(0, len(self._filled), USERS_AT_ONCE):
@@ -202,7 +202,7 @@ class BlockSearch:
             entries = self._heap[some][filled]
             supports = (entries & ((1 << _SUPPORT_BITS) - 1)).astype(np.int32)
             scores = self._scores[some][filled]
-            yield Neighbours(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
+            yield NeighbourRows(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
 
 
 class Nearest:

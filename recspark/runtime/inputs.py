@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -172,6 +173,17 @@ class Inputs:
         elif scope.kind == "horizon" and scope.horizon is not None:
             frame = frame.where(F.col("horizon") == scope.horizon.name)
         return _unstamped(frame)
+
+    def earlier(self, job: Job, scope: Scope) -> DataFrame | None:
+        """The job's committed rows at the newest horizon whose cut lies before that of `scope`; None where there are none."""
+        if scope.horizon is None or scope.horizon.cut is None:
+            return None
+        cuts = {entry.slice: str(entry.note["horizon"]["cut"]) for entry in self.ledger.entries.values() if entry.job == job.name}
+        before = {name: cut for name, cut in cuts.items() if cut < str(scope.horizon.cut)}
+        if not before:
+            return None
+        rows = self.table(job.writes.name).where(F.col("horizon") == max(before, key=lambda name: before[name]))
+        return _unstamped(reduce(lambda frame, own: frame.where(F.col(own[0]) == own[1]), job.slice.items(), rows))
 
     def _before(self, table: Table, scope: Scope) -> DataFrame | None:
         if table.name not in self.ledger.versions:

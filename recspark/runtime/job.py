@@ -22,11 +22,11 @@ from pydantic import BaseModel, ConfigDict, create_model
 from recspark.errors import LineageError
 from recspark.tables import DELIVERIES, TABLES, Table
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import AsArrays, AsPlan, At, Before, Clock, Facts, Folder, New, Of, Rows, Source, TaskSlots
+from recspark.tables.lineage import AsArrays, AsPlan, At, Before, Clock, EarlierRows, Facts, Folder, New, Of, Rows, Source, TaskSlots
 
 TABLES_BY_NAME = {table.name: table for table in TABLES}
 Marker = Rows | At | Of | Before | New | Source | AsArrays | AsPlan
-INJECTED = (Clock, Folder, TaskSlots, Facts)  # and the horizon
+INJECTED = (Clock, EarlierRows, Facts, Folder, TaskSlots)  # and the horizon
 # Written by the river itself before any job runs: which files a delivery holds.
 WRITTEN_BY_THE_RIVER = frozenset({DELIVERIES.name, "runs"})
 
@@ -91,7 +91,7 @@ class Job:
 
     @cached_property
     def injected(self) -> Mapping[str, type]:
-        """Keyword-only parameters that the runner fills: the horizon, the recorded now, the working folder, slots, facts."""
+        """Keyword-only parameters that the runner fills: the horizon, the recorded now, the working folder, earlier rows, slots, facts."""
         found = {name: _injected_kind(p.annotation) for name, p in self._signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
         return {name: kind for name, kind in found.items() if kind is not None}
 
@@ -138,7 +138,7 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
         marker = replace(marker, where=_of_own_slice(marker.where, job))
     if isinstance(marker, Source):
         return Input(parameter.name, None, marker, optional)
-    if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before) and marker.table):
+    if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before | Rows) and marker.table):
         table = marker.table
     elif isinstance(marker, Before):
         table = job.writes.name

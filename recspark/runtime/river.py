@@ -31,7 +31,7 @@ from recspark.runtime.store import Store
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import Clock, Facts, Folder, TaskSlots
+from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
 
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
@@ -270,12 +270,13 @@ class River:
 
     def _arguments(self, job: Job, scope: Scope, folder: str, facts: dict[str, Any]) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
-        injected = {
+        injected: dict[type, Any] = {
             Horizon: scope.horizon,
             Clock: self._now,
+            EarlierRows: lambda: self.inputs.earlier(job, scope),
+            Facts: facts.__setitem__,
             Folder: folder,
             TaskSlots: n_slots(self.store.spark),
-            Facts: facts.__setitem__,
         }
         values |= {name: injected[kind] for name, kind in job.injected.items()}
         return values | self.config.parameters(job)

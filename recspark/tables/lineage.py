@@ -19,6 +19,7 @@ class Rows:
 
     roles: tuple[str, ...]
     flags: bool = True  # users in `flagged_users` are not learnt from
+    table: str | None = None  # what is seen, where the parameter has another name
     every_repeat: bool = False  # also the repeats of a user, item and type that the configuration's `repeats` drops
 
 
@@ -77,6 +78,11 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class EarlierRows:
+    """`earlier()`: the job's own rows at the newest horizon before its own; None where there are none. Never makes a job stale."""
+
+
+@dataclass(frozen=True)
 class AsArrays:
     """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them.
 
@@ -100,6 +106,8 @@ class AsPlan:
 LearnRows = Annotated["DataFrame", Rows(("learn",))]
 # What a request's history may hold: learnt rows, and the rows of users that models do not learn from.
 HistoryRows = Annotated["DataFrame", Rows(("learn", "context"))]
+# Rows of users that models do not learn from, but serve.
+ContextRows = Annotated["DataFrame", Rows(("context",), table="interactions")]
 # The same with every repeat: when something was done last, whatever models learn from.
 PastRows = Annotated["DataFrame", Rows(("learn", "context"), every_repeat=True)]
 # What a horizon must predict: only the job that writes `labels` may ask for it.
@@ -117,11 +125,12 @@ UsersSource = Annotated["DataFrame", Source("users")]
 Now = Annotated[datetime, Clock()]
 WorkFolder = Annotated[str, Folder()]
 Slots = Annotated[int, TaskSlots()]
+Earlier = Annotated[Callable[[], "DataFrame | None"], EarlierRows()]
 Tell = Annotated[Callable[[str, Any], None], Facts()]
 
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
 ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
-ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_cosine'", ("idx", "position"))]
-OwnItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
+ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
+KnnNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_knn'", ("idx", "position"))]
 ItemPopularity = Annotated["Published", AsArrays("popularity", None, ("item_idx",))]
 ItemFeatures = Annotated["Published", AsArrays("item_features", None, ("item_idx",))]

@@ -39,31 +39,36 @@ def _strength(value_as: ValueAs) -> Column:
     return {"ignore": F.lit(1.0), "linear": value, "log": F.log2(1.0 + value)}[value_as]
 
 
-def _decay(interactions: DataFrame, half_life_days: float) -> Column:
+def _decay(interactions: DataFrame, half_life_days: float, since: DataFrame) -> Column:
     if not half_life_days > 0:
         raise ConfigError(f"half_life_days is {half_life_days}: a half-life is longer than 0 days; leave it out for no decay")
     times = (F.max(F.unix_micros("event_at")).alias("latest"), F.count_if(F.col("event_at").isNull()).alias("n_untimed"))
-    facts = interactions.agg(*times).collect()[0]
+    facts = since.agg(*times).collect()[0]
     if facts["n_untimed"]:
         raise ConfigError(
             f"half_life_days is {half_life_days}, but {facts['n_untimed']} events have no event_at: decay needs times; leave half_life_days out"
         )
-    age = (F.lit(facts["latest"]) - F.unix_micros("event_at")) / float(MICROSECONDS_A_DAY)
+    age = F.greatest(F.lit(facts["latest"]) - F.unix_micros("event_at"), F.lit(0)) / float(MICROSECONDS_A_DAY)
     return F.pow(F.lit(0.5), age / half_life_days)
 
 
 def with_weight(
-    interactions: DataFrame, weights: Mapping[str, float], *, value_as: ValueAs = "log", half_life_days: float | None = None
+    interactions: DataFrame,
+    weights: Mapping[str, float],
+    *,
+    value_as: ValueAs = "log",
+    half_life_days: float | None = None,
+    since: DataFrame | None = None,
 ) -> DataFrame:
     """`interactions` with `weight` (double): weight of the type * strength of the value * 0.5 ** (age / half_life_days).
 
     0 is an event that is not learnt from: its type has no weight, or its value is 0 or less (unless ignored). Age counts from
-    the latest of `interactions`, so that a cut decays by its own time; finding it runs a job.
+    the latest of `since` (None: of `interactions`), so that a cut decays by its own time; finding it runs a job. Later events are new.
 
     Raises:
         ConfigError: as `type_weight`; a half-life that is not above 0, or events without a time to decay by.
     """
     weight = F.coalesce(type_weight(weights), F.lit(0.0)) * _strength(value_as)
     if half_life_days is not None:
-        weight = weight * _decay(interactions, half_life_days)
+        weight = weight * _decay(interactions, half_life_days, interactions if since is None else since)
     return interactions.withColumn("weight", weight)

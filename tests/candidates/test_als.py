@@ -3,11 +3,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from implicit.als import AlternatingLeastSquares
 from pyspark.sql import functions as F
@@ -38,10 +42,11 @@ def fit(tmp_path: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
     """Fit in two tasks, in a folder of its own unless told: the rows, and what the job told."""
     folders = itertools.count()
 
-    def run(frame: Any, **knobs: Any) -> tuple[Any, dict[str, Any]]:
+    def run(frame: Any, context: Any = None, **knobs: Any) -> tuple[Any, dict[str, Any]]:
         told: dict[str, Any] = {}
-        given = {"folder": str(tmp_path / f"fit-{next(folders)}"), "n_slots": 2, **SMALL, **knobs}
-        return fit_als(frame, tell=told.__setitem__, **given), told
+        context = frame.limit(0) if context is None else context
+        given = {"folder": str(tmp_path / f"fit-{next(folders)}"), "n_slots": 2, "earlier": lambda: None, **SMALL, **knobs}
+        return fit_als(frame, context, tell=told.__setitem__, **given), told
 
     return run
 
@@ -68,7 +73,7 @@ def test_implicit_ranks_the_held_out_item_of_the_users_own_colour_first(events, 
 def test_explicit_predicts_held_out_ratings(events, fit, engine) -> None:  # type: ignore[no-untyped-def]
     # 5 on the own colour, 1 on the other; an event without a value is no rating.
     rows = [(user, item, "use", 5.0 if (user + item) % 2 == 0 else 1.0) for user, item in CHECKERBOARD]
-    users, items = _by_kind(fit(events([*rows, (N, 0, "use")]), model="explicit", engine=engine, max_iter=20, reg=0.05)[0])
+    users, items = _by_kind(fit(events([*rows, (N, 0, "use")]), model="explicit", engine=engine, max_iter=10, reg=0.05)[0])
     assert N not in users
     for user in range(N):
         assert _score(users, items, user, user) == pytest.approx(5, abs=0.7)
@@ -88,7 +93,7 @@ def test_mllibs_explicit_biases_are_damped_means(events, fit) -> None:  # type: 
 @pytest.mark.parametrize("engine", ["blocked", "mllib"])
 def test_nonnegative_factors_learn_the_ratings_themselves(events, fit, engine) -> None:  # type: ignore[no-untyped-def]
     rows = [(user, item, "use", 4.0) for user, item in CHECKERBOARD]
-    knobs = {"model": "explicit", "nonnegative": True, "rank": 6, "max_iter": 20, "engine": engine}
+    knobs = {"model": "explicit", "nonnegative": True, "rank": 6, "max_iter": 10, "engine": engine}
     users, items = _by_kind(fit(events(rows), **knobs)[0])
     assert all((vector >= 0).all() and bias == 0 for vector, bias in [*users.values(), *items.values()])
     assert _score(users, items, 0, 0) == pytest.approx(4, abs=0.3)
@@ -146,6 +151,97 @@ def test_a_fit_goes_on_from_its_saved_states_and_a_finished_one_stands(events, f
     # Finished: nothing is learnt anew, from whatever it is given.
     stands, _ = fit(events([]), folder=whole, checkpoint_interval=2)
     assert sorted(stands.collect()) == sorted(expected.collect())
+
+
+@pytest.mark.parametrize("knobs", [{}, {"unobserved": "missing_pairs"}, {"model": "explicit", "nu": 0.5, "bias_reg": 0.3}])
+def test_context_users_are_folded_in_as_a_half_step_of_the_fit(events, fit, knobs) -> None:  # type: ignore[no-untyped-def]
+    # The newest of user u's events is u days old. Guests have the events of users 0 and 1, and one of an item that nobody knows.
+    rows = [(user, item, "use", 1.0 + (user + item) % 4, 20.0 - user) for user, item in CHECKERBOARD]
+    guests = [(100 + user, item, *rest) for user, item, *rest in rows if user < 2] + [
+        (100, N, "use", 1.0, 20.0),
+        (102, N, "use", 1.0, 20.0),
+    ]
+    users, items = _by_kind(fit(events(rows), events(guests), max_iter=1, half_life_days=9.0, **knobs)[0])
+    assert set(users) == {*range(N), 100, 101}
+    assert set(items) == set(range(N))
+    # What half a step of the fit makes of user 0: its normal equations by hand.
+    y, c = np.array([items[i][0] for i in range(N)]), np.array([items[i][1] for i in range(N)])
+    explicit = knobs.get("model") == "explicit"
+    for user in (0, 1):
+        own = {item: (value, 0.5 ** (user / 9)) for u, item, _, value, _ in rows if u == user}
+        held = np.isin(np.arange(N), list(own))
+        if explicit:
+            f, unobserved, lam = np.column_stack([y, np.ones(N)]), 0.0, 0.01 * held.sum() ** 0.5 * np.diag([1, 1, 0.3])
+            w, pull = np.zeros(N), np.zeros(N)
+            for item, (value, weight) in own.items():
+                w[item], pull[item] = weight, weight * (value - c[item])
+        else:
+            f, unobserved, lam = y, 0.3, 0.01 * (held.sum() + 0.3 * N) * np.eye(2)
+            w = np.array([np.log2(1 + own[i][0]) * own[i][1] if i in own else 0.0 for i in range(N)])
+            pull = w + (0.3 * held if knobs else 0)
+        expected = np.linalg.solve((f.T * w) @ f + unobserved * f.T @ f + lam, f.T @ pull)
+        found = np.append(users[100 + user][0], users[100 + user][1]) if explicit else users[100 + user][0]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def _fitting() -> list[int]:
+    """The worker processes that are connected with each other, as tasks of a fit are."""
+    workers = [process for process in psutil.Process().children(recursive=True) if "python" in process.name()]
+    ends = [(worker.pid, one.laddr.port, one.raddr.port) for worker in workers for one in worker.net_connections() if one.raddr]
+    owner = {port: pid for pid, port, _ in ends}
+    return sorted({pid for pid, _, port in ends if owner.get(port, pid) != pid})
+
+
+def test_a_task_that_is_killed_in_mid_iteration_changes_nothing(events, fit, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    # 9,000 events and 32 factors: an iteration takes long enough to be met.
+    frame = events([(user, item) for user in range(150) for item in range(120) if (user + item) % 2 == 0])
+    knobs = {"max_iter": 300, "rank": 32, "checkpoint_interval": 10}
+    folder, killed = tmp_path / "killed", []
+
+    def kill_one() -> None:
+        while len(list(folder.glob("of-2/*/*.npz"))) < 2:
+            time.sleep(0.002)
+        killed.append(_fitting()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    found, told = fit(frame, folder=str(folder), **knobs)
+    killer.join()
+    assert killed[0] not in [block["process"] for block in told["fit"]["blocks"]]
+    assert len(told["fit"]["losses"]) == 300
+    assert sorted(found.collect()) == sorted(fit(frame, **knobs)[0].collect())
+
+
+def test_a_warm_start_begins_where_the_earlier_fit_ended_and_initialises_new_items(events, fit) -> None:  # type: ignore[no-untyped-def]
+    pairs = [(user, item) for user, item in CHECKERBOARD if (user + item) % 2 == 0]
+    earlier, first = fit(events(pairs), max_iter=10)
+    grown = events([*pairs, (0, N), (1, N)])
+    cold, warm = fit(grown, max_iter=1)[1], fit(grown, max_iter=1, warm_start=True, earlier=lambda: earlier)[1]
+    assert warm["fit"]["losses"][0] < 1.05 * first["fit"]["losses"][-1] + 2 < cold["fit"]["losses"][0]
+    other = fit(grown, max_iter=1, rank=3, warm_start=True, earlier=lambda: earlier)[1]
+    assert other["fit"]["losses"] == fit(grown, max_iter=1, rank=3)[1]["fit"]["losses"]
+
+
+@pytest.mark.parametrize("model", ["implicit", "explicit"])
+def test_a_fit_stops_where_held_out_events_are_predicted_best(events, fit, model) -> None:  # type: ignore[no-untyped-def]
+    # Pure noise, and far more factors than it holds: after the first passes held-out events are predicted worse and worse.
+    random = np.random.default_rng(5)
+    rows = [(u, i, "use", float(random.integers(1, 6))) for u in range(30) for i in range(60) if random.random() < 0.3]
+    rank, reg = (12, 1e-4) if model == "implicit" else (4, 0.003)
+    knobs = {"model": model, "rank": rank, "max_iter": 30, "reg": reg, "validation_share": 0.2, "patience": 3, "checkpoint_interval": 4}
+    vectors, told = fit(events(rows), **knobs)
+    figures = told["fit"]["validation"]
+    assert len(figures) == len(told["fit"]["losses"]) < 30
+    # The last three were no better than the best before them; until then no three in a row were.
+    assert min(figures[-3:]) > min(figures[:-3]) or figures[-4] == min(figures)
+    users, items = _by_kind(vectors)
+    learnt = sum(block["n_events"] for block in told["fit"]["blocks"])
+    assert 0.7 * len(rows) < learnt < 0.9 * len(rows)
+    if model == "explicit":
+        # The kept factors are the best iteration's: over all ratings their error is below the last one's on held-out ones.
+        error = np.mean([(value - _score(users, items, u, i)) ** 2 for u, i, _, value in rows if u in users and i in items]) ** 0.5
+        assert error < min(figures)
 
 
 def test_nothing_learnt_is_an_empty_table(events, fit) -> None:  # type: ignore[no-untyped-def]
