@@ -15,7 +15,7 @@ from recspark.candidates.proposals import propose
 from recspark.candidates.spreading import runs_of, spread
 from recspark.columns import PAD_ITEM, USER
 from recspark.kernels.ragged import as_ragged
-from recspark.kernels.user_neighbours import top_items_by_users
+from recspark.kernels.user_proposals import top_items_by_users
 from recspark.tables.lineage import ItemFeatures, LearnRows
 from recspark.tables.weights import type_weight
 
