@@ -47,9 +47,8 @@ def propose(
     """request_idx, items, scores for each row of `requests` that something can be proposed to.
 
     `requests` has request_idx and what the kernel reads; `seen` (with its allow lists) is joined to it, and is the mask that
-    the kernel is given beside each batch. An item that the source gives no score is never proposed, allowed or not.
-    `open_kernel` is called once a task. `arrange` may place the masked requests and put rows beside them that tell the kernel
-    something, for which it proposes nothing.
+    the kernel is given beside each batch. `open_kernel` is called once a task. `arrange` may place the masked requests and put
+    rows beside them that tell the kernel something, for which it proposes nothing.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

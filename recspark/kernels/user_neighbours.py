@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.cooccurrence import Neighbours
 from recspark.kernels.frozen import frozen
 from recspark.kernels.heaps import enters, push, sort_heap
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.masks import Mask
 from recspark.kernels.selection import empty_lists
-from recspark.kernels.topk import choose_touched
+from recspark.kernels.topk import choose_sums
 
 # How many users' neighbours are handed over at once.
 USERS_AT_ONCE = 4096
@@ -196,7 +196,7 @@ class BlockSearch:
         heaps = (self._heap, self._scores, self._filled)
         _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), tuple(self._sums), *heaps)
 
-    def neighbours(self) -> Iterator[Neighbours]:
+    def neighbours(self) -> Iterator[NeighbourRows]:
         """What was found; nothing may be offered afterwards."""
         _sort_rows(self._heap, self._scores, self._filled)
         for first in range(0, len(self._filled), USERS_AT_ONCE):
@@ -206,7 +206,7 @@ class BlockSearch:
             entries = self._heap[some][filled]
             supports = (entries & ((1 << _SUPPORT_BITS) - 1)).astype(np.int32)
             scores = self._scores[some][filled]
-            yield Neighbours(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
+            yield NeighbourRows(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
 
 
 class Nearest:
@@ -228,9 +228,7 @@ class Nearest:
 
 
 @njit(cache=True)
-def _by_users(  # type: ignore[no-untyped-def]
-    list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists
-):
+def _by_users(list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists):  # type: ignore[no-untyped-def]
     sums, touched_in, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int64), np.empty(n_items, np.int32)
     rounded = np.empty(n_items, np.float32)
     for row in range(lists.sizes.size):
@@ -247,7 +245,7 @@ def _by_users(  # type: ignore[no-untyped-def]
                     touched[n_touched] = item
                     n_touched += 1
                 sums[item] += similarities[entry]
-        choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row)
+        choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded)
 
 
 def top_items_by_users(
