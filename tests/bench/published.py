@@ -109,10 +109,11 @@ TRIALS = (
         tuple(
             _ncf("popularity", "popular", 0.4533, 0.2542, "beside", TOIS21)
             + _ncf("EASE", "ease", 0.7192, 0.4494, "check", TOIS21)
-            + _ncf("ItemKNN", "item_cosine", 0.6694, 0.3979, "reach", TOIS21)
+            + _ncf("ItemKNN", "item_knn", 0.6694, 0.3979, "reach", TOIS21)
             + _ncf("UserKNN", "user_knn", 0.6768, 0.4100, "reach", TOIS21)
+            + _ncf("RP3beta", "rp3beta", 0.6758, 0.4011, "reach", TOIS21)
         ),
-        assignments=("sources=[popular, ease, item_cosine, user_knn]",),
+        assignments=("sources=[popular, ease, item_knn, rp3beta, user_knn]",),
     ),
     Trial(
         "ncf-ml-1m",
@@ -138,7 +139,7 @@ TRIALS = (
         GOWALLA,
         tuple(
             _gowalla("popularity", "popular", 0.0416, 0.0317, "check", DATA)
-            + _gowalla("ItemKNN, cosine", "item_cosine", 0.1570, 0.1214, "reach", ITEMKNN)
+            + _gowalla("ItemKNN, cosine", "item_knn", 0.1570, 0.1214, "reach", ITEMKNN)
         ),
     ),
     Trial("ml-100k", "ml-100k.yaml", FOLDS, _ratings(0.93)),
@@ -149,7 +150,7 @@ TRIALS = (
         SESSIONS,
         tuple(
             _sessions("popularity", "popular", 0.0093, None, "check", DATA)
-            + _sessions("item-kNN, two clicks", "item_cosine", 0.3727, 0.1199, "within", DATA, 0.003)
+            + _sessions("item-kNN, two clicks", "item_knn", 0.3727, 0.1199, "within", DATA, 0.003)
         ),
     ),
 )
