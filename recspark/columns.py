@@ -13,7 +13,8 @@ FIT: Final = "fit"
 TUNE: Final = "tune"
 TEST: Final = "test"
 SERVE: Final = "serve"
-PARTS: Final = (FIT, TUNE, TEST, SERVE)
+# What was held out of a part's sight is held out of the sight of all parts before it.
+LATEST_FIRST: Final = (TEST, TUNE, FIT)
 
 # Kinds of rows in `vectors` and `neighbours`.
 USER: Final = "user"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,21 @@ from recspark.evaluation.beyond_accuracy import ItemFigures, item_figures_of
 from recspark.evaluation.compare import GROUPS, LISTS, PARTIAL_COLUMNS, Figures, add_partials, as_batches, finish, partials_of
 from recspark.evaluation.ranking import measured_requests
 from recspark.evaluation.rating import RATING_METRICS, with_rating_sums
-from recspark.kernels.metrics import LIST_METRICS, NOT_LISTED, SLATE_METRICS, add_replicates, mark_listed, measure_lists, measure_slates
+from recspark.kernels.metrics import (
+    LIST_METRICS,
+    NOT_LISTED,
+    SLATE_METRICS,
+    add_replicates,
+    mark_listed,
+    measure_lists,
+    measure_slates,
+    settle_ties,
+)
 from recspark.kernels.ragged import as_ragged
 from recspark.tables import METRICS, STAMPED
 from recspark.tables.lineage import ItemFeatures, ItemPopularity
+
+Ties = Literal["by_item", "against", "in_favour"]
 
 
 def _check(ks: list[int], sources: list[str], n_bootstrap: int, popular_share: float) -> None:
@@ -32,7 +44,9 @@ def _check(ks: list[int], sources: list[str], n_bootstrap: int, popular_share: f
         raise ConfigError(f"metrics.popular_share is {popular_share}: it is a share of the items, between 0 and 1; 0.2 is usual")
 
 
-def _measure_batch(batch: pa.RecordBatch, figures: Figures, known: ItemFigures, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _measure_batch(
+    batch: pa.RecordBatch, figures: Figures, known: ItemFigures, first: np.ndarray, ties: Ties
+) -> tuple[np.ndarray, np.ndarray]:
     """num and den [n x F] of a batch of measured requests; marks the items listed in `first` [groups x models x n_items]."""
     num, den = np.zeros((batch.num_rows, len(figures.places))), np.zeros((batch.num_rows, len(figures.places)))
     ks = np.array(figures.ks)
@@ -41,6 +55,8 @@ def _measure_batch(batch: pa.RecordBatch, figures: Figures, known: ItemFigures, 
     width = len(figures.ks) * len(LIST_METRICS)
     for m, model in enumerate(figures.models):
         offsets, items = as_ragged(batch.column(f"items_{model}"))
+        if ties != "by_item":
+            items = settle_ties(offsets, items, as_ragged(batch.column(f"scores_{model}"))[1], *positives, ties == "in_favour")
         at = slice(m * width, (m + 1) * width)
         measure_lists(offsets, items, *positives, ks, known.novelty, known.popular, known.categories, num[:, at], den[:, at])
         num[:, figures.places[(model, LISTS, 0)]] = den[:, figures.places[(model, LISTS, 0)]] = np.diff(offsets) > 0
@@ -57,7 +73,7 @@ def _measure_batch(batch: pa.RecordBatch, figures: Figures, known: ItemFigures, 
 
 
 def _measure(
-    batches: Iterable[pa.RecordBatch], figures: Figures, known: ItemFigures, n_bootstrap: int, seed: int
+    batches: Iterable[pa.RecordBatch], figures: Figures, known: ItemFigures, n_bootstrap: int, seed: int, ties: Ties
 ) -> Iterator[pa.RecordBatch]:
     """One task: all its requests' figures added up, for every replicate and group."""
     sums = np.zeros((n_bootstrap + 1, len(GROUPS), 2, len(figures.places)))
@@ -65,7 +81,7 @@ def _measure(
     n_rows = 0
     for batch in batches:
         n_rows += batch.num_rows
-        num, den = _measure_batch(batch, figures, known, first)
+        num, den = _measure_batch(batch, figures, known, first, ties)
         request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
         add_replicates(request_idx, batch.column("warm").to_numpy(zero_copy_only=False), num, den, seed, sums)
     first[:, :, ~known.available] = NOT_LISTED
@@ -87,6 +103,7 @@ def build_metrics(
     sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006
     rating_model: str = "als",
     popular_share: float = 0.2,
+    ties: Ties = "by_item",
     n_bootstrap: NonNegativeInt = 200,
     seed: int = 0,
 ) -> DataFrame:
@@ -104,6 +121,8 @@ def build_metrics(
         ks: where lists are cut, ascending or not, each below 255.
         sources: the candidate sources to measure; each is compared with popular, the ranker with each.
         popular_share: the most popular share of the items that popularity_share counts.
+        ties: of equal scores the smaller item index comes first (by_item: as the lists are served), or what is no positive (against), or
+            what is one (in_favour): evaluations of a target among given candidates take one of these. The whole lists then travel.
         n_bootstrap: replicates; 0 leaves the intervals out.
 
     Raises:
@@ -112,12 +131,12 @@ def build_metrics(
     _check(ks, sources, n_bootstrap, popular_share)
     models = (RANKER, *sources) if ranked is not None else tuple(sources)
     figures = Figures(models, tuple(ks), rating_model if predictions is not None else None)
-    frame = measured_requests(requests, histories, labels, ranked, source_candidates, sources, max(ks))
+    frame = measured_requests(requests, histories, labels, ranked, source_candidates, sources, max(ks) if ties == "by_item" else None)
     if predictions is not None:
         frame = with_rating_sums(frame, predictions)
 
     def measure(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return _measure(batches, figures, item_figures_of(item_popularity, item_features, popular_share), n_bootstrap, seed)
+        return _measure(batches, figures, item_figures_of(item_popularity, item_features, popular_share), n_bootstrap, seed, ties)
 
     def add(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return add_partials(batches, figures)

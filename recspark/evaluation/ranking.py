@@ -16,14 +16,18 @@ def positives_of(labels: DataFrame) -> DataFrame:
     return labels.select("request_idx", F.array_sort(F.transform(pairs, lambda pair: pair["items"])).alias("positives"))
 
 
-def lists_of_sources(source_candidates: DataFrame, sources: Sequence[str], longest: int) -> DataFrame:
-    """request_idx and a column `items_SOURCE` for each source: the first `longest` items of its list, null where it has none."""
-    lists = [F.first(F.when(F.col("source") == source, F.slice("items", 1, longest)), ignorenulls=True) for source in sources]
-    return (
-        source_candidates.filter(F.col("source").isin(*sources))
-        .groupBy("request_idx")
-        .agg(*[one.alias(f"items_{source}") for one, source in zip(lists, sources, strict=True)])
-    )
+def lists_of_sources(source_candidates: DataFrame, sources: Sequence[str], longest: int | None) -> DataFrame:
+    """request_idx and a column `items_SOURCE` for each source: the first `longest` items of its list, null where it has none.
+
+    `longest` None: all of them, and their scores as `scores_SOURCE`.
+    """
+    wanted = {"items": F.slice("items", 1, longest)} if longest is not None else {"items": F.col("items"), "scores": F.col("scores")}
+    lists = [
+        F.first(F.when(F.col("source") == source, values), ignorenulls=True).alias(f"{name}_{source}")
+        for source in sources
+        for name, values in wanted.items()
+    ]
+    return source_candidates.filter(F.col("source").isin(*sources)).groupBy("request_idx").agg(*lists)
 
 
 def lists_of_ranker(ranked: DataFrame) -> DataFrame:
@@ -47,11 +51,11 @@ def measured_requests(
     ranked: DataFrame | None,
     source_candidates: DataFrame,
     sources: Sequence[str],
-    longest: int,
+    longest: int | None,
 ) -> DataFrame:
     """request_idx, warm (int), positives, items_MODEL of every model, scores_ranker; requests without any of them have empty lists.
 
-    Every table is shuffled once, by request_idx; of the sources only the first `longest` items travel.
+    Every table is shuffled once, by request_idx; of the sources only the first `longest` items travel, or (None) all with their scores.
     """
     warm = histories.select("request_idx", (F.col("length") > 0).cast("int").alias("warm"))
     frame = (

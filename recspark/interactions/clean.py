@@ -32,16 +32,16 @@ def build_quarantine(landed_events: DataFrame) -> DataFrame:
 def build_clean_events(landed_events: DataFrame, clean_events: Previous, *, order: Order = "time") -> DataFrame:
     """`clean_events`: sound rows that no earlier delivery brought; of exact repetitions the one that sorts first.
 
-    `order` is what sorts the source's events; where it is a column, two events that differ only there are two events.
+    `order` is what sorts the source's events; where it is a column, two events that differ only there are two events. An event
+    that the source holds out is held out also where it stands among the others.
     """
     fields = _defining(order)
     sound = landed_events.filter(F.col("problem").isNull())
-    distinct = (
-        sound.groupBy(*fields).agg(F.min("event_order").alias("event_order")) if order != "column" else sound.select(*fields).distinct()
-    )
+    first = [F.min(name).alias(name) for name in ("event_order", "part") if name not in fields]
+    distinct = sound.groupBy(*fields).agg(*first)
     keyed = distinct.withColumn("event_key", _event_key(fields))
     fresh = keyed.join(clean_events.select("user_id", "event_key"), ["user_id", "event_key"], "left_anti")
-    return fresh.select(*FIELDS, "event_order", "event_key")
+    return fresh.select(*FIELDS, "event_order", "part", "event_key")
 
 
 def _count_duplicates(landed_events: DataFrame, earlier: DataFrame, fields: tuple[str, ...]) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
@@ -11,17 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.columns import FIT, SERVE, TEST, TUNE
+from recspark.columns import FIT, LATEST_FIRST, SERVE, TEST, TUNE
 from recspark.errors import SplitError
 from recspark.tables.horizon import Horizon
 
-Kind = Literal["time", "last_n", "random", "production"]
+Kind = Literal["time", "last_n", "random", "stored", "users", "folds", "production"]
 
 # Which settings belong to which kind.
 SETTINGS: Mapping[Kind, frozenset[str]] = {
     "time": frozenset({"fit", "tune", "test", "share_fit", "share_tune", "share_test", "label_days", "as_of"}),
     "last_n": frozenset({"n_fit", "n_tune", "n_test"}),
     "random": frozenset({"share_fit", "share_tune", "share_test", "seed"}),
+    "stored": frozenset({"n_fit", "n_tune", "share_fit", "share_tune", "seed"}),
+    "users": frozenset({"share_fit", "share_tune", "share_test", "share_labels", "latest", "seed"}),
+    "folds": frozenset({"n_folds", "seed"}),
     "production": frozenset({"as_of", "label_days"}),
 }
 
@@ -34,24 +37,34 @@ class SplitSpec(BaseModel):
     kind: Kind = Field(
         default="time",
         description="time: cuts in time, for experiments. production: cuts that move with as_of. last_n, random: single events are held "
-        "out; they let other users' futures in, and the report says so.",
+        "out; stored: those that events.parts names; users: some of the events of users that nothing else is learnt from; folds: each event "
+        "once, at one of n_folds horizons. All but time and production let other users' futures in, and the report says so.",
     )
     fit: datetime | None = Field(default=None, description="time: rankers learn from the labels that begin here (UTC).")
     tune: datetime | None = Field(default=None, description="time: models are chosen by the labels that begin here.")
     test: datetime | None = Field(default=None, description="time: models are measured by the labels that begin here.")
-    share_fit: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of fit.")
-    share_tune: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of tune.")
-    share_test: float = Field(default=0.1, gt=0, lt=1, description="time, random: the share of events that are labels of test.")
+    share_fit: float = Field(
+        default=0.1, ge=0, lt=1, description="time, random, stored: the share of events that are labels of fit; users: of users."
+    )
+    share_tune: float = Field(default=0.1, ge=0, lt=1, description="Likewise of tune. stored: of those that the source does not hold out.")
+    share_test: float = Field(default=0.1, gt=0, lt=1, description="time, random, users: likewise of test.")
+    share_labels: float = Field(
+        default=0.2, gt=0, lt=1, description="users: the share of a held-out user's events that is to be predicted from the others."
+    )
+    latest: bool = Field(default=False, description="users: those labels are the latest events; by default they are drawn.")
+    n_folds: int = Field(default=5, ge=2, description="folds: horizons, each with its share of the events as labels.")
     label_days: int | None = Field(
         default=None, ge=1, description="time, production: days after a cut that are its labels (production: 7)."
     )
     as_of: datetime | None = Field(
         default=None, description="time, production: the cut that serves; by default after the last event, or now."
     )
-    n_fit: int = Field(default=5, ge=1, description="last_n: labels a user at fit.")
-    n_tune: int = Field(default=5, ge=1, description="last_n: labels a user at tune, after those of fit.")
+    n_fit: int = Field(default=5, ge=0, description="last_n, stored: labels a user at fit; 0 where no ranker is trained.")
+    n_tune: int = Field(
+        default=5, ge=0, description="last_n, stored: labels a user at tune, after those of fit; 0 where nothing is chosen."
+    )
     n_test: int = Field(default=5, ge=1, description="last_n: labels a user at test, the latest.")
-    seed: int = Field(default=0, description="random: which events are drawn.")
+    seed: int = Field(default=0, description="random, stored, users, folds: which events or users are drawn.")
 
     @field_validator("fit", "tune", "test", "as_of")
     @classmethod
@@ -77,12 +90,39 @@ class SplitSpec(BaseModel):
             raise ValueError(f"the cuts must follow each other, fit < tune < test; got {self.fit}, {self.tune}, {self.test}")
         if self.share_fit + self.share_tune + self.share_test >= 1:
             raise ValueError("share_fit + share_tune + share_test must stay below 1, or nothing is left to learn from")
+        if self.kind == "time" and not (self.share_fit and self.share_tune):
+            raise ValueError("share_fit and share_tune must be above 0 where kind is time: each part has a cut of its own")
+        if self.kind == "stored" and shares and given & {"n_fit", "n_tune"}:
+            raise ValueError(
+                f"both {', '.join(sorted(given & {'n_fit', 'n_tune'}))} and {', '.join(shares)} are given: keep one of the two"
+            )
         return self
 
     @property
     def needs_times(self) -> bool:
         """Its cuts are times: `fit_bounds` must be asked first."""
         return self.kind in ("time", "production")
+
+    @property
+    def counts_from_last(self) -> bool:
+        """It holds out each user's last events, so many a user: something must sort them."""
+        return self.kind == "last_n" or (self.kind == "stored" and bool({"n_fit", "n_tune"} & self.model_fields_set))
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """How much each part draws: events a user (`counts_from_last`), or a share. What is stored for test is not drawn."""
+        unit = "n" if self.counts_from_last else "share"
+        return {part: 0 if (self.kind, part) == ("stored", TEST) else getattr(self, f"{unit}_{part}") for part in LATEST_FIRST}
+
+    def parts(self, stored: Collection[str] = ()) -> tuple[str, ...]:
+        """The parts that labels are held out for, earliest first; `stored`: those that the source names (events.parts)."""
+        if self.kind == "folds":
+            return tuple(f"fold_{number}" for number in range(1, self.n_folds + 1))
+        if self.kind == "time":
+            return (FIT, TUNE, TEST)
+        if self.kind == "production":
+            return (FIT, TUNE)
+        return tuple(part for part in reversed(LATEST_FIRST) if self.sizes[part] or (self.kind == "stored" and part in stored))
 
 
 @dataclass(frozen=True)
@@ -110,6 +150,21 @@ def fit_bounds(interactions: DataFrame) -> EventBounds:
         last_at=epoch + timedelta(microseconds=max(row["last"] for row in per_day)),
         per_day={epoch.date() + timedelta(days=row["day"]): row["n"] for row in sorted(per_day, key=lambda row: row["day"])},
     )
+
+
+def require_stored(interactions: DataFrame, parts: Collection[str]) -> None:
+    """Each of `parts` has events: one pass over one column.
+
+    Raises:
+        SplitError: a glob of events.parts matches nothing, so that a part would have no labels and nobody would be told.
+    """
+    found = {row["part"] for row in interactions.select("part").distinct().collect()}
+    missing = [part for part in parts if part not in found]
+    if missing:
+        raise SplitError(
+            f"events.parts.{missing[0]} matches no event: nothing would be held out for it; give a glob of the files below events.path "
+            "(the end of the path is enough), or, with events.columns.part, a value of that column"
+        )
 
 
 def _midnight(day: date) -> datetime:
@@ -176,12 +231,15 @@ def _plan_production(spec: SplitSpec, first_at: datetime, now: datetime, deliver
     }
 
 
-def plan_horizons(spec: SplitSpec, *, delivery: int, now: datetime, bounds: EventBounds | None = None) -> dict[str, Horizon]:
+def plan_horizons(
+    spec: SplitSpec, *, delivery: int, now: datetime, bounds: EventBounds | None = None, stored: Collection[str] = ()
+) -> dict[str, Horizon]:
     """Part -> horizon, by the split.
 
     `time`: the cuts given, or midnights that leave the shares of events behind them; labels until the next cut, or for `label_days` if that
     is sooner; serve after the last event. `production`: serve at D (`as_of`), tune at D - W, fit at D - 2W (W: `label_days`), no test.
-    `last_n`, `random`: roles are stored, as `last_5/fit`, `random_0.1/test`, `serve`. Times are UTC; `bounds` are those of `fit_bounds`.
+    The others store roles, as `last_5/fit`, `random_0.1/test`, `serve`: a horizon for each part that holds something out; `folds` has
+    `fold_1`, `fold_2` and so on for parts. Times are UTC; `bounds` are those of `fit_bounds`, `stored` the parts of events.parts.
 
     Raises:
         SplitError: no times where the split needs them; nothing before the first cut or after the last.
@@ -195,6 +253,7 @@ def plan_horizons(spec: SplitSpec, *, delivery: int, now: datetime, bounds: Even
         if spec.kind == "production":
             return _plan_production(spec, bounds.first_at, now, delivery)
         return _plan_time(spec, bounds.first_at, bounds.last_at, bounds, delivery)
-    stem = f"last_{spec.n_test}" if spec.kind == "last_n" else f"random_{spec.share_test:g}"
-    horizons = {part: Horizon(f"{stem}/{part}", delivery, closed=True, stored_roles=True) for part in (FIT, TUNE, TEST)}
+    figure = {"last_n": f"_{spec.n_test}", "stored": "", "folds": f"_{spec.n_folds}"}.get(spec.kind, f"_{spec.share_test:g}")
+    stem = spec.kind.removesuffix("_n") + figure
+    horizons = {part: Horizon(f"{stem}/{part}", delivery, closed=True, stored_roles=True) for part in spec.parts(stored)}
     return {**horizons, SERVE: Horizon(SERVE, delivery, closed=False)}

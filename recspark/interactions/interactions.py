@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 
 from recspark.tables.lineage import NewRows
 
-COLUMNS = ("user_idx", "item_idx", "event_type", "value", "event_at", "event_order", "event_key")
+COLUMNS = ("user_idx", "item_idx", "event_type", "value", "event_at", "event_order", "part", "event_key")
 
 
 def index_events(clean_events: NewRows, user_index: DataFrame, item_index: DataFrame) -> DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fnmatch import translate
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -104,6 +105,20 @@ def _event_order(events: DataFrame, mapping: EventsMapping, event_at: Column) ->
     return value, [F.when(value.isNull(), F.lit("event_order is no whole number"))]
 
 
+def _part(events: DataFrame, mapping: EventsMapping) -> Column:
+    """What the source holds an event out for, by its file or by a column of its own; null for what is learnt from."""
+    if not mapping.parts:
+        return F.lit(None).cast("string")
+    words = F.col("_file") if mapping.columns.part is None else id_text(*_typed(events, mapping.columns.part))
+    found = F.when(F.lit(False), "")
+    for part, globs in mapping.parts.items():
+        # The end of a path is enough to name a file; a value is named whole.
+        begin = "(?:^|/)" if mapping.columns.part is None else "^"
+        for glob in [globs] if isinstance(globs, str) else globs:
+            found = found.when(words.rlike(begin + translate(glob.lstrip("/") if begin != "^" else glob)), part)
+    return found
+
+
 def _row(source: DataFrame) -> Column:
     """The source's row as JSON; of a damaged line, the line."""
     names = [name for name in source.columns if name not in OWN_COLUMNS]
@@ -154,6 +169,7 @@ def land_events(events: EventsSource, *, mapping: EventsMapping, now: Now) -> Da
         value.alias("value"),
         event_at.alias("event_at"),
         event_order.alias("event_order"),
+        _part(events, mapping).alias("part"),
         F.col("_file").alias("source_file"),
         F.when(problem.isNotNull(), _row(events)).alias("row"),
         problem.alias("problem"),

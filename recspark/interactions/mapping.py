@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Format = Literal["csv", "json", "parquet", "delta"]
 Order = Literal["time", "column", "file", "none"]
+# What a source may hold its events out for: the labels of a part, or the past of users that models do not learn from.
+StoredPart = Literal["fit", "tune", "test", "context"]
 
 EXTENSIONS: dict[str, Format] = {
     "csv": "csv",
@@ -113,6 +115,7 @@ class EventColumns(_Section):
     value: str | None = Field(default=None, description="Rating, count or seconds.")
     event_at: str | None = Field(default=None, description="When.")
     event_order: str | None = Field(default=None, description="A whole number that sorts a user's events, where there are no times.")
+    part: str | None = Field(default=None, description="What an event is held out for, in words that `parts` translates.")
 
     @model_validator(mode="after")
     def _keep_ids_apart(self) -> EventColumns:
@@ -189,6 +192,11 @@ class EventsMapping(SourceMapping):
         "By default time where event_at is mapped, else column where event_order is, else none.",
     )
     value_bounds: Bounds = Field(default_factory=lambda: Bounds(), description="The smallest and largest possible value.")
+    parts: dict[StoredPart, str | list[str]] = Field(
+        default_factory=dict,
+        description="splits.kind stored: which events are labels of test, tune or fit, or the past (context) of users that models do not learn "
+        "from. Globs of files (test: data/test.csv), or, where columns.part is mapped, of its values. All other events are learnt from.",
+    )
 
     @field_validator("types")
     @classmethod
@@ -218,6 +226,14 @@ class EventsMapping(SourceMapping):
             raise ValueError("order: time needs times; map columns.event_at, or choose order: column, file or none")
         if self.order == "column" and self.columns.event_order is None:
             raise ValueError("order: column needs a column; map columns.event_order, or choose order: time, file or none")
+        if self.columns.part is not None and not self.parts:
+            raise ValueError(
+                f"columns.part is {self.columns.part!r}, and parts does not say what its values mean, as in parts: {{test: test}}"
+            )
+        if self.parts and self.columns.part is None and self.format == "delta":
+            raise ValueError(
+                "parts names files, and the files of a Delta table are nobody's choice; map columns.part to a column that says it"
+            )
         if self.order == "file" and self.format == "delta":
             raise ValueError(
                 "order: file does not go with a Delta table, which keeps no order of rows; map columns.event_at or columns.event_order"

@@ -132,6 +132,32 @@ def beyond_metrics(
 
 
 @njit(cache=True)
+def settle_ties(
+    offsets: np.ndarray, items: np.ndarray, scores: np.ndarray, positive_offsets: np.ndarray, positives: np.ndarray, positives_first: bool
+) -> np.ndarray:
+    """`items`, of each run of equal scores the positives first, or last: what ties can do for a model at most, or against it.
+
+    With positives last a model that gives every item one score is as bad as it is, and not as good as the order of the items happens
+    to be; both together say how much rests on ties.
+    """
+    ordered = items.copy()
+    for i in range(offsets.size - 1):
+        begin = offsets[i]
+        while begin < offsets[i + 1]:
+            end = begin + 1
+            while end < offsets[i + 1] and scores[end] == scores[begin]:
+                end += 1
+            at = begin
+            for is_positive in (positives_first, not positives_first):
+                for j in range(begin, end):
+                    if contains(positives, positive_offsets[i], positive_offsets[i + 1], items[j]) == is_positive:
+                        ordered[at] = items[j]
+                        at += 1
+            begin = end
+    return ordered
+
+
+@njit(cache=True)
 def measure_lists(
     offsets: np.ndarray,
     items: np.ndarray,

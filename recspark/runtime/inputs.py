@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.columns import LABEL, SERVE
+from recspark.columns import FIT, LABEL, SERVE
 from recspark.errors import LimitError, LineageError
 from recspark.handover.arrays import Published, publish
 from recspark.handover.export import plan_table
@@ -75,7 +75,9 @@ class Inputs:
             return Scope("delivery", self._known_delivery(one, scope))
         if "horizon" not in slices:
             return Scope("once", scope.delivery, self.parts.get(SERVE))
-        horizon = self.parts.get(one.part) if one.part else (scope.horizon or self.parts.get(SERVE))
+        own = scope.horizon or self.parts.get(SERVE)
+        # A run that trains no ranker may have no fit: what is fitted there for all horizons is then fitted at each.
+        horizon = self.parts.get(one.part, own if one.part == FIT else None) if one.part else own
         return Scope("horizon", horizon.delivery, horizon) if horizon else None
 
     def _known_delivery(self, one: Input, scope: Scope) -> int:

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
-from recspark.columns import FIT, SERVE, TEST, TUNE
+from recspark.columns import FIT, SERVE
 from recspark.errors import ConfigError, GateError
 from recspark.handover.files import read_whole, write_whole
 from recspark.runtime import config as configuration
@@ -111,10 +111,10 @@ def run_river(
             runner = TorchRunner(house.spark, settings.torch, progress)
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=runner.run)
             _take_deliveries(river, intake, progress.note, dry=dry_run)
-            if dry_run and settings.splits.needs_times and "interactions" not in house.ledger.versions:
-                progress.note(f"delivery {intake.delivery} must be read first: what else would run follows from the times of its events")
+            if dry_run and (settings.splits.needs_times or settings.events.parts) and "interactions" not in house.ledger.versions:
+                progress.note(f"delivery {intake.delivery} must be read first: what else would run follows from its events")
                 return {"would_run": list(river.outcome.ran), "up_to_date": river.outcome.skipped}
-            inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now)
+            inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, stored=settings.events.parts)
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
             refused = ""
@@ -179,8 +179,10 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
     """What must be up to date in the end: `table`, a table or a job, at the horizons where it is wanted; None: all that is published."""
     serve = inputs.parts[SERVE]
     once = Scope("once", serve.delivery, serve)
+    # Every part that something is held out for, but the one that rankers learn from.
+    judging = [part for part in inputs.parts if part not in (FIT, SERVE)]
     if table is None:
-        measured = [inputs.parts[part] for part in (TUNE, TEST) if part in inputs.parts and inputs.parts[part].closed]
+        measured = [inputs.parts[part] for part in judging if inputs.parts[part].closed]
         wanted = [("metrics", Scope("horizon", horizon.delivery, horizon)) for horizon in measured]
         return [*wanted, *((name, once) for name in PUBLISHED)]
     known = {job.writes.name: job.writes for job in house.jobs.values()} | {job.name: job.writes for job in house.jobs.values()}
@@ -191,7 +193,7 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         return [(of.name, Scope("delivery", inputs.intake.delivery))]
     if "horizon" not in of.slices:
         return [(of.name, once)]
-    parts = [FIT] if of.name == "rankers" else [TUNE, TEST] if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
+    parts = [FIT] if of.name == "rankers" else judging if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
     horizons = [inputs.parts[part] for part in parts if part in inputs.parts]
     if of.name in SERVED_ONLY:
         horizons = [serve]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from datetime import datetime
 
 from recspark.columns import SERVE
 from recspark.errors import ConfigError
-from recspark.interactions.horizons import SplitSpec, fit_bounds, plan_horizons
+from recspark.interactions.horizons import SplitSpec, fit_bounds, plan_horizons, require_stored
 from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.ledger import Ledger
 from recspark.tables.horizon import Horizon
@@ -30,14 +31,20 @@ def with_as_of(spec: SplitSpec, as_of: str | None) -> SplitSpec:
     return SplitSpec.model_validate({**spec.model_dump(exclude_unset=True), "as_of": moment})
 
 
-def give_parts(spec: SplitSpec, inputs: Inputs, ledger: Ledger, *, now: datetime) -> dict[str, Horizon]:
+def give_parts(spec: SplitSpec, inputs: Inputs, ledger: Ledger, *, now: datetime, stored: Collection[str] = ()) -> dict[str, Horizon]:
     """Part -> horizon. In production a horizon that was computed before keeps the deliveries it knew.
 
-    So late files never rewrite the past, and last week's slates become this week's examples at no cost.
+    So late files never rewrite the past, and last week's slates become this week's examples at no cost. `stored`: what the source
+    says that it holds out (events.parts).
+
+    Raises:
+        SplitError: the events cannot be cut so, or nothing is there of what the source should hold out.
     """
     delivery = inputs.intake.delivery
     bounds = fit_bounds(inputs.slice("interactions", Scope("delivery", delivery))) if spec.needs_times else None
-    planned = plan_horizons(spec, delivery=delivery, now=now, bounds=bounds)
+    if stored:
+        require_stored(inputs.slice("interactions", Scope("delivery", delivery)), stored)
+    planned = plan_horizons(spec, delivery=delivery, now=now, bounds=bounds, stored=stored)
     if spec.kind != "production":
         return planned
     return {part: _as_first_computed(horizon, inputs, ledger, past=part != SERVE) for part, horizon in planned.items()}

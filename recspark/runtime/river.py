@@ -18,7 +18,6 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.columns import PARTS
 from recspark.errors import GateError
 from recspark.handover.files import remove
 from recspark.preflight.models import MODELS
@@ -85,7 +84,7 @@ class River:
         return {job.name: sorted(wanted[job.name].values(), key=key) for job in self.jobs if job.name in wanted}
 
     def _horizons(self) -> list[Horizon]:
-        return [self.inputs.parts[part] for part in PARTS if part in self.inputs.parts]
+        return list(self.inputs.parts.values())
 
     def _demand(self, job: Job, scope: Scope, wanted: dict[str, dict[str, Scope]]) -> None:
         if scope.slice in wanted.setdefault(job.name, {}):

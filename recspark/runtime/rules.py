@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from recspark.columns import FIT, TEST, TUNE
 from recspark.interactions.mapping import ItemsMapping, UsersMapping
 from recspark.runtime.job import Job
 
@@ -42,7 +43,12 @@ def unfilled(raw: Any, where: str = "") -> Iterator[str]:
 
 def cross_problems(settings: Settings, sections: Sections, jobs: Mapping[str, Job]) -> list[str]:
     """What does not fit together between sections that are each well-formed; `sections` are those of the jobs that are on."""
-    rules = (_sources(settings, sections, jobs), _types(settings, sections), _order_and_times(settings, sections))
+    rules = (
+        _sources(settings, sections, jobs),
+        _types(settings, sections),
+        _parts(settings, sections),
+        _order_and_times(settings, sections),
+    )
     more = (_values(settings, sections), _attributes(settings, sections), _measures(sections), _seen(sections), _processes(settings))
     return [problem for rule in (*rules, *more) for problem in rule]
 
@@ -96,12 +102,24 @@ def _types(settings: Settings, sections: Sections) -> Iterator[str]:
             yield f"{where}: no type has a weight above 0, so that nothing could be learnt; give one of them a weight"
 
 
+def _parts(settings: Settings, sections: Sections) -> Iterator[str]:
+    splits, stored = settings.splits, settings.events.parts
+    parts = splits.parts(stored)
+    if splits.kind == "stored" and TEST not in stored:
+        yield "splits.kind: stored needs what the source holds out; say it in events.parts, as in parts: {test: data/test.csv}"
+    if splits.kind != "stored" and stored:
+        yield f"events.parts: {', '.join(stored)} would be learnt from where splits.kind is {splits.kind}; set it to stored, or leave parts out"
+    for part, job, what in ((FIT, "rankers", "learn from"), (TUNE, "rankers", "stop by"), (TUNE, "champion", "choose by")):
+        if part not in parts and job in sections:
+            yield f"{job}: a part `{part}` is there to {what}, and these splits (kind: {splits.kind}) have none; give it labels, or set {job} to null"
+
+
 def _order_and_times(settings: Settings, sections: Sections) -> Iterator[str]:
     events = settings.events
-    if settings.splits.kind == "last_n" and events.resolved_order == "none":
+    if (settings.splits.counts_from_last or settings.splits.latest) and events.resolved_order == "none":
         yield (
-            "splits.kind: last_n needs each user's last events, and nothing says what sorts them; map events.columns.event_at or "
-            "events.columns.event_order, set events.order: file, or choose splits.kind: random"
+            f"splits.kind: {settings.splits.kind} needs each user's last events, and nothing says what sorts them; map events.columns.event_at "
+            "or events.columns.event_order, set events.order: file, or choose splits.kind: random"
         )
     if events.columns.event_at is not None:
         return

@@ -44,6 +44,7 @@ ROLE_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "value": ((*_PLAIN, T.BooleanType), "a number"),
     "event_at": ((*_PLAIN, *_TIMES), "a time, a number or text"),
     "event_order": ((*_PLAIN, *_TIMES), "a whole number or a time"),
+    "part": ((*_PLAIN, T.BooleanType), "text or a number"),
     "title": ((*_PLAIN, *_TIMES, T.BooleanType), "text"),
     "categories": ((*_PLAIN, T.ArrayType), "text or a list of texts"),
     "available": ((*_PLAIN, T.BooleanType), "true or false"),

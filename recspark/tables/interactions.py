@@ -14,6 +14,12 @@ _EVENT_ORDER = Column(
 _VALUE = Column(
     "value", "double", "Rating, count or seconds; null when the source has none.", nullable=True, check="value is null or not isnan(value)"
 )
+_PART = Column(
+    "part",
+    "string",
+    "What the source holds the event out for (splits.kind: stored): fit, tune or test, whose label it is, or context; null: learnt from.",
+    nullable=True,
+)
 _EVENT_KEY = Column("event_key", "bigint", "Hash of all fields of the event; with the user it names one event.")
 
 DELIVERIES = Table(
@@ -40,6 +46,7 @@ LANDED_EVENTS = Table(
         Column("value", "double", "Rating, count or seconds.", nullable=True),
         _EVENT_AT,
         Column("event_order", "bigint", "Sort key of a user's events.", nullable=True),
+        _PART,
         Column("source_file", "string", "The file the row came from.", nullable=True),
         Column("row", "string", "The source's row as JSON, where something is wrong with it.", nullable=True),
         Column("problem", "string", "Why the row goes to quarantine; null when nothing is wrong.", nullable=True),
@@ -70,6 +77,7 @@ CLEAN_EVENTS = Table(
         _VALUE,
         _EVENT_AT,
         _EVENT_ORDER,
+        _PART,
         _EVENT_KEY,
     ),
     key=("user_id", "event_key"),
@@ -153,6 +161,7 @@ INTERACTIONS = Table(
         _VALUE,
         _EVENT_AT,
         _EVENT_ORDER,
+        _PART,
         _EVENT_KEY,
     ),
     key=("user_idx", "event_key"),
@@ -172,7 +181,7 @@ SPLITS = Table(
 )
 FLAGGED_USERS = Table(
     "flagged_users",
-    "Users too active to be people: they are served, and models do not learn from them.",
+    "Users that models do not learn from, and that are served all the same: too active to be people, or held out by the split.",
     (
         _HORIZON,
         Column("user_idx", "bigint", "The user."),

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tests.bench import cluster, growth, speed
 from tests.bench.data import ml20m
+from tests.bench.quality import quality
 from tests.bench.rows import markdown_table, read_json, screen_table, write_json
 from tests.bench.session import Bench, open_bench
 
@@ -48,7 +49,7 @@ def _bench(work: Callable[[Bench], None], cores: int, runs: int, memory: str, js
 
 @app.callback()
 def _main() -> None:
-    """Speed against implicit and MLlib, on generated worlds, all sides on the same data and cores.
+    """Quality on public data beside published figures; speed against implicit and MLlib, on generated worlds, same data and cores.
 
     Strict ratios set recspark from Parquet files against the peer from arrays in memory. Spark's start-up is told apart; compiling is done
     in a warm-up before anything is timed. Exit code 1 where a target is missed or the outputs do not agree.
@@ -57,6 +58,7 @@ def _main() -> None:
         scripts/bench similarity --scale 0.1 --runs 1 # a tenth of the users
         scripts/bench topk --with-mllib
         scripts/bench growth
+        scripts/bench quality gowalla --data FOLDER   # conf/bench/gowalla.yaml on the unpacked archive
         scripts/bench table als.json                  # the rows as Markdown
     """
 
@@ -119,6 +121,9 @@ def growth_(scale: Scale = 1.0, runs: Runs = 3, json: Json = None, cores: Cores 
 def cluster_(scale: Scale = 0.1, runs: Runs = 3, json: Json = None) -> None:
     """ALS and similarity on a standalone cluster of this machine: two workers of one core against one, and the same tables."""
     _bench(lambda bench: cluster.bench_cluster(bench, ml20m(scale)), 2, runs, "1g", json)
+
+
+app.command()(quality)
 
 
 @app.command()

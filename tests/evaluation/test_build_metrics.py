@@ -265,3 +265,13 @@ def test_most_popular_breaks_ties_by_item_and_counts_only_items_with_users():
 def test_novelty_without_any_users_is_unknown():
     assert np.isnan(novelty_of(np.zeros(2, dtype=np.int64))).all()
     assert novelty_of(np.array([3, 1, 0])).tolist() == [-math.log2(3 / 4), 2, 2]
+
+
+def test_ties_may_count_against_the_models(table, arrays):
+    """The list has one score: items 1 to 4, of which 1 is wanted, and the ranker's 3, 1 with scores of its own."""
+    given = frames(table, [(1, {1}, [3, 1], {"popular": [2, 1, 3, 4]})])
+    knobs = {"predictions": None, "ks": [1, 3, 4], "sources": ["popular"], "n_bootstrap": 0}
+    found = {ties: rows_of(build_metrics(**given, **arrays, **knobs, ties=ties)) for ties in ("by_item", "against", "in_favour")}
+    hits = {ties: [rows["popular", "", "hit_rate", k, "all"].value for k in (1, 3, 4)] for ties, rows in found.items()}
+    assert hits == {"by_item": [0, 1, 1], "against": [0, 0, 1], "in_favour": [1, 1, 1]}
+    assert [found["against"]["ranker", "", "mrr", 4, "all"].value, found["against"]["popular", "", "mrr", 4, "all"].value] == [1 / 2, 1 / 4]

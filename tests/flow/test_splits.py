@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pyspark.sql import functions as F
 
 from recspark.runtime.store import Store
 from tests.flow.conftest import committed
-from tests.worlds import checkerboard
+from tests.worlds import checkerboard, write_events
 
 
 def with_sections(folder: Path, **sections: Any) -> Path:
@@ -49,6 +50,31 @@ def test_a_random_share(spark, copied, run_river):
     assert len(counts) == 2
     assert all(25 <= n <= 75 for n in counts.values())  # 48 expected, 6.6 the standard deviation
     assert held_out.select("user_idx", "item_idx").distinct().count() == sum(counts.values())
+
+
+def test_what_comes_as_train_and_test(spark, copied, run_river):
+    """A fifth of the world's 480 events in a file of its own: they are the labels of test, and nothing learns from them."""
+    world = checkerboard()
+    for name, part in (("train", np.arange(480) % 5 > 0), ("test", np.arange(480) % 5 == 0)):
+        write_events(world, copied / "split" / f"{name}.csv", rows=np.flatnonzero(part))
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    events = config["events"] | {"path": str(copied / "split"), "parts": {"test": "test.csv"}}
+    splits = {"kind": "stored", "share_fit": 0, "share_tune": 0.25}
+    sections = {"events": events, "splits": splits, "rankers": None, "scores": None}
+    run_river(with_sections(copied, **sections, warehouse=str(copied / "other")), table="labels")
+    run_river(with_sections(copied, **sections, warehouse=str(copied / "other")), table="popularity")
+    tables = Store(spark, str(copied / "other"))
+    versions = committed(spark, copied / "other").versions
+    labels = tables.read("labels", versions["labels"]).select("horizon", F.size("items").alias("n"))
+    n = {row.horizon: row.n for row in labels.groupBy("horizon").agg(F.sum("n").alias("n")).collect()}
+    learnt = tables.read("popularity", versions["popularity"]).groupBy("horizon").agg(F.sum("n_events").alias("n"))
+    assert n["stored/test"] == 96
+    assert 60 < n["stored/tune"] < 132  # a quarter of 384; the standard deviation is 8.5
+    assert {row.horizon: row.n for row in learnt.collect()} == {
+        "stored/tune": 384 - n["stored/tune"],
+        "stored/test": 384,
+        "serve": 480,
+    }
 
 
 @pytest.mark.slow

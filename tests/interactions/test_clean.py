@@ -52,6 +52,14 @@ def test_exact_repetitions_collapse_to_the_one_that_sorts_first(table, n_partiti
     assert clean.select("event_key").distinct().count() == 5
 
 
+def test_an_event_that_is_held_out_anywhere_is_held_out(table):
+    landed = table(LANDED_EVENTS, [row(), row(part="test"), row("u2"), row("u3", part="context")])
+    for order in ("none", "column"):
+        clean = build_clean_events(landed, table(CLEAN_EVENTS, []), order=order)
+        assert {r.user_id: r.part for r in clean.collect()} == {"u1": "test", "u2": None, "u3": "context"}
+        assert clean.count() == 3
+
+
 def test_a_column_of_order_tells_events_apart(table):
     landed = table(LANDED_EVENTS, [row(order=1), row(order=2), row(order=2)])
     clean = build_clean_events(landed, table(CLEAN_EVENTS, []), order="column")

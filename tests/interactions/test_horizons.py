@@ -87,6 +87,11 @@ def test_stored_roles_are_named_by_split_and_part():
         ("serve", False, False, None),
     ]
     assert plan({"kind": "random", "share_test": 0.2})["test"].name == "random_0.2/test"
+    assert plan({"kind": "users", "share_test": 0.2})["test"].name == "users_0.2/test"
+    # A part without labels is no part.
+    assert list(plan({"kind": "last_n", "n_fit": 0, "n_tune": 0})) == ["test", "serve"]
+    stored = plan_horizons(SplitSpec(kind="stored", share_fit=0), delivery=1, now=NOW, stored=("test",))
+    assert [horizon.name for horizon in stored.values()] == ["stored/tune", "stored/test", "serve"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +128,9 @@ def test_what_cannot_be_cut_is_refused_in_words(spec, around, words):
         ({"kind": "time", "fit": "2025-01-01", "tune": "2025-01-02", "test": "2025-01-03", "share_fit": 0.2}, "keep one of the two"),
         ({"kind": "random", "share_test": 0.9}, "must stay below 1"),
         ({"kind": "last_n", "n_test": 0}, "greater than or equal to 1"),
+        ({"kind": "time", "share_tune": 0}, "must be above 0 where kind is time"),
+        ({"kind": "stored", "n_tune": 1, "share_fit": 0.1}, "both n_tune and share_fit are given"),
+        ({"kind": "stored", "share_test": 0.1}, "share_test has no meaning where kind is stored"),
         ({"kind": "kfold"}, "Input should be"),
     ],
 )

@@ -292,3 +292,21 @@ def test_users(source):
     landed = land_users(frame, mapping=wanted)
     assert [(f.name, f.dataType.simpleString()) for f in landed.schema.fields] == [(c.name, c.type) for c in CLEAN_USERS.columns]
     assert sorted(tuple(row) for row in landed.collect()) == [("1", {"age": "30", "tags": '["a"]'}), ("2", {})]
+
+
+def test_what_is_held_out_is_told_by_the_file_or_by_a_column(spark):
+    files = ["file:/data/train.csv", "file:/data/test.csv", "file:/data/latest.csv", "s3://logs/valid/part-1.csv"]
+    frame = spark.createDataFrame(
+        [("u", f"i{n}", file, n) for n, file in enumerate(files)], "u string, i string, _file string, _position bigint"
+    )
+    by_file = mapping(parts={"test": "test.csv", "tune": ["no.csv", "valid/*.csv"]})
+    assert land(frame, by_file, "part") == [(None,), ("test",), (None,), ("tune",)]
+    by_path = mapping(parts={"test": "/data/*test.csv"})
+    assert land(frame, by_path, "part") == [(None,), ("test",), ("test",), (None,)]
+    by_column = mapping(columns={"part": "i"}, parts={"context": "i[01]", "fit": "i3"})
+    assert land(frame, by_column, "part") == [("context",), ("context",), (None,), ("fit",)]
+    assert land(frame, mapping(), "part") == [(None,)] * 4
+    with pytest.raises(ValueError, match="parts does not say what its values mean"):
+        mapping(columns={"part": "i"})
+    with pytest.raises(ValueError, match="the files of a Delta table are nobody's choice"):
+        mapping(format="delta", path="d", parts={"test": "test.csv"})

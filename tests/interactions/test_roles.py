@@ -200,7 +200,8 @@ def test_unknown_roles_are_refused(table):
 
 def test_too_active_users_are_flagged(table):
     rows = table(INTERACTIONS, [event(key, user=key % 2 if key < 4 else 0) for key in range(6)])  # user 0: keys 0, 2, 4, 5
-    found = build_flagged_users(rows, max_events=3).collect()
+    plain = {"horizon": at("test"), "spec": LAST_N}
+    found = build_flagged_users(rows, **plain, max_events=3).collect()
     assert [tuple(row) for row in found] == [(0, 4, "more than 3 events at the cut (flagged_users.max_events)")]
-    assert build_flagged_users(rows, max_events=4).collect() == []
-    assert build_flagged_users(rows).collect() == []
+    assert build_flagged_users(rows, **plain, max_events=4).collect() == []
+    assert build_flagged_users(rows, **plain).collect() == []

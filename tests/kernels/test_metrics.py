@@ -14,6 +14,7 @@ from recspark.kernels.metrics import (
     measure_lists,
     measure_slates,
     poisson_weight,
+    settle_ties,
 )
 
 NOTHING = np.zeros(0, dtype=np.int32)
@@ -52,6 +53,15 @@ LOG3, LOG5 = math.log2(3), math.log2(5)
 )
 def test_accuracy_by_hand(metric, expected):
     assert measured([7, 3, 9, 1], {1, 3, 5}, [2, 4, 10])[metric] == pytest.approx(expected)
+
+
+def test_ties_count_against_or_for_what_is_wanted():
+    offsets, items = ragged([[7, 3, 9, 1], [4, 5], [], [3, 6]])
+    scores = np.array([2.0, 1, 1, 1, 0, 0, 5, 5], dtype=np.float32)
+    positives = ragged([[1, 3, 7], [8], [3], [3]])
+    assert settle_ties(offsets, items, scores, *positives, False).tolist() == [7, 9, 3, 1, 4, 5, 6, 3]
+    assert settle_ties(offsets, items, scores, *positives, True).tolist() == [7, 3, 1, 9, 4, 5, 3, 6]
+    assert items.tolist() == [7, 3, 9, 1, 4, 5, 3, 6]
 
 
 def test_first_hit_below_the_cut_counts_for_nothing():

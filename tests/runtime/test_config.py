@@ -88,7 +88,7 @@ def test_every_problem_is_said_at_once(jobs: dict[str, Job]):
 
 def test_one_typo_is_one_problem_and_what_it_leaves_out(jobs: dict[str, Job]):
     found = problems(jobs, events={**EVENTS, "columns": {"user": "u", "item_id": "i", "event_at": "t"}})
-    allowed = "user_id, item_id, event_type, value, event_at, event_order"
+    allowed = "user_id, item_id, event_type, value, event_at, event_order, part"
     assert found == [
         "events.columns.user_id: missing",
         f"events.columns.user: unknown key (did you mean 'user_id'?); allowed here: {allowed}",

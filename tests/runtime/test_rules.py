@@ -74,6 +74,22 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             ["similar_items.source=als"],
             "similar_items.source: 'als' is not among the sources of neighbours (ease, item_knn, item_next, rp3beta, user_knn)",
         ),
+        (
+            ["splits.kind=stored"],
+            "splits.kind: stored needs what the source holds out; say it in events.parts, as in parts: {test: data/test.csv}",
+        ),
+        (
+            ["events.parts={test: test.csv}"],
+            "events.parts: test would be learnt from where splits.kind is last_n; set it to stored, or leave parts out",
+        ),
+        (
+            ["splits={kind: folds}", "rankers=null"],
+            "champion: a part `tune` is there to choose by, and these splits (kind: folds) have none; give it labels, or set champion to null",
+        ),
+        (
+            ["splits={kind: last_n, n_fit: 0}"],
+            "rankers: a part `fit` is there to learn from, and these splits (kind: last_n) have none; give it labels, or set rankers to null",
+        ),
         (["labels.types=[purchase]"], "labels.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["seen.types=[purchase]"], "seen.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["histories.types=[view, like]"], "histories.types: 'like' is not among events.types (view, cart, buy)"),
