@@ -56,7 +56,10 @@ def limits_of(settings: Mapping[str, str], given: Mapping[str, float | None], n_
         executor += _bytes(settings.get("spark.executor.memory", "1g"))
         at_once = max(1, int(settings.get("spark.executor.cores", "1")) // int(settings.get("spark.task.cpus", "1")))
         task, task_origin = executor / at_once, "spark.executor.memory and its overhead, over its cores"
-    told = {"task_bytes": (task, task_origin), "driver_bytes": (DRIVER_COPIES * collected, f"what {setting} lets the driver collect, {DRIVER_COPIES} times")}
+    told = {
+        "task_bytes": (task, task_origin),
+        "driver_bytes": (DRIVER_COPIES * collected, f"what {setting} lets the driver collect, {DRIVER_COPIES} times"),
+    }
     values = {name: told[name][0] if given[name] is None and name in told else given[name] for name in given}
     return Limits(**values, origins={name: origin for name, (_, origin) in told.items() if given[name] is None})
 
