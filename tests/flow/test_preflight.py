@@ -9,15 +9,17 @@ import pytest
 from rich.console import Console
 
 from recspark.errors import LimitError, StoreError
-from recspark.preflight.models import MODELS
 from recspark.runtime.forecast import forecast
 from tests.flow.conftest import committed, forget, write_world
+
+SOURCES = ("als", "item_knn", "popular")
+EXPENSIVE = {"vectors_als", "neighbours_item_knn", *(f"source_candidates_{source}" for source in SOURCES)}
 
 
 def test_every_expensive_job_has_its_forecast_beside_what_was_measured(spark, finished):
     ledger = committed(spark, finished[0] / "warehouse")
-    entries = {key: entry for key, entry in ledger.entries.items() if key[0] in MODELS}
-    assert len(entries) == len(MODELS) * 4
+    entries = {key: entry for key, entry in ledger.entries.items() if key[0] in EXPENSIVE}
+    assert len(entries) == len(EXPENSIVE) * 4
     for entry in entries.values():
         assert entry.seconds > 0
         assert entry.note["forecast"]["seconds"] > 0
@@ -59,7 +61,7 @@ def test_the_command_forecasts_without_writing(spark, copied: Path):
     found = _forecast(copied / "config.yaml", "limits.seconds=100000")
     assert found["refused"] is False
     rows = {(row["job"], row["horizon"]): row for row in found["forecasts"]}
-    assert len(rows) == len(MODELS) * 4
+    assert len(rows) == len(EXPENSIVE) * 4
     row = rows["vectors_als", "serve"]
     assert (row["pairs"], row["origin"], row["refusals"]) == (480, "counted", [])
     assert rows["vectors_als", "last_2/fit"]["pairs"] == 480 - 40 * 6
