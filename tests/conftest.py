@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,8 @@ def spark(spark_folder: Path) -> Iterator[SparkSession]:
     """One local session for the whole run."""
     from recspark.runtime.session import start_session
 
+    # What the machine does a second is measured once, and kept there.
+    os.environ["XDG_CACHE_HOME"] = str(spark_folder / "cache")
     session = start_session({**SPARK_SETTINGS, "spark.sql.warehouse.dir": str(spark_folder)}, name="recspark-tests")
     yield session
     session.stop()

@@ -84,7 +84,7 @@ def fit_als(
     context: ContextRows,
     *,
     weights: dict[str, float],
-    engine: Literal["blocked", "mllib"] = "blocked",
+    engine: Literal["auto", "blocked", "mllib"] = "auto",
     model: Literal["implicit", "explicit", "pmf"] = "implicit",
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
@@ -137,7 +137,8 @@ def fit_als(
 
     Args:
         weights: weight of each event type; 0 leaves it out.
-        engine: blocked, or mllib for catalogues whose item factors no task can hold.
+        engine: blocked, or mllib for catalogues whose item factors no task can hold; auto is blocked, unless whoever runs the job
+            has forecast that they exceed item_bytes, and says mllib.
         model: implicit learns from what was used, explicit and pmf from rating values.
         rank: number of factors; finer tastes against time (an iteration costs 8 to 16 * rank multiplications an event) and overfitting.
         max_iter: passes over users and items; 10 to 20 are enough.

@@ -60,7 +60,7 @@ def fit_user_knn(
         similarity: cosine, jaccard (shared items, whatever their weights), or pearson (ratings).
         asymmetry: cosine: the share of the norms that is the own one's; .5 is the plain cosine. Above, neighbours with long
             histories count for more; below, for less.
-        weighting: of a pair: none; tfidf or bm25 count what few have for more.
+        weighting: of a pair: none; tf_idf or bm25 count what few have for more.
         n_neighbours: neighbours kept of each user.
         min_support: pairs with fewer items in common are chance, and left out.
         shrinkage: pulls similarities with little in common towards 0; 0 switches it off.

@@ -21,8 +21,6 @@ from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.user_neighbours import BlockSearch, Measure, Nearest
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
-# Centroids are compared by plain cosine, whatever the measure.
-_COSINE = Measure()
 
 
 def _search(rows: DataFrame, n: int, measure: Measure) -> DataFrame:
@@ -73,7 +71,7 @@ def _nearest_clusters(users: DataFrame, centroids: DataFrame, n_clusters: int, n
             if key % 2 == 0:
                 own.append(some)
                 continue
-            nearest = nearest or Nearest(vectors_of(own), _COSINE)
+            nearest = nearest or Nearest(vectors_of(own))
             vectors = vectors_of([some])
             clusters = nearest.of(vectors, n)
             clusters[:, 0] = np.where(clusters[:, 0] < 0, vectors.ids % n_clusters, clusters[:, 0])

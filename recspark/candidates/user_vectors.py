@@ -16,7 +16,7 @@ from recspark.kernels.user_neighbours import Vectors
 from recspark.tables.weights import ValueAs, with_weight
 
 Similarity = Literal["cosine", "jaccard", "pearson"]
-Weighting = Literal["none", "tfidf", "bm25"]
+Weighting = Literal["none", "tf_idf", "bm25"]
 SCHEMA = "user_idx bigint, items array<int>, weights array<double>"
 # Okapi BM25's usual constants: how fast a weight saturates, and how much a long history is held against it.
 _K1, _B = 1.2, 0.75
@@ -41,7 +41,7 @@ def _reweighted(pairs: DataFrame, weighting: Weighting, n_pairs: int, n_users: i
         return pairs
     rarity = pairs.groupBy("item_idx").agg((F.log((1.0 + n_users) / (1.0 + F.count(F.lit(1))))).alias("_rarity"))
     rare = pairs.join(rarity, "item_idx")
-    if weighting == "tfidf":
+    if weighting == "tf_idf":
         return rare.select("user_idx", "item_idx", (F.sqrt("weight") * F.col("_rarity")).alias("weight"))
     lengths = pairs.groupBy("user_idx").agg((F.count(F.lit(1)) * (n_users / max(n_pairs, 1))).alias("_length"))
     bottom = _K1 * (1 - _B + _B * F.col("_length")) + F.col("weight")

@@ -1,4 +1,4 @@
-"""The most similar users of a block of users, while all others pass by; and what neighbours propose. Plain arrays in and out.
+"""The most similar users of a block of users, while all others pass by. Plain arrays in and out.
 
 A block keeps its own users as postings (item -> who has it, how heavily) and a heap of the n best neighbours of each; others
 come in batches of any size and are forgotten. For each the postings of its items are added into one dense row of sums, one
@@ -17,9 +17,6 @@ from numba import njit
 from recspark.kernels.frozen import frozen
 from recspark.kernels.heaps import enters, push, sort_heap
 from recspark.kernels.lists import NeighbourRows
-from recspark.kernels.masks import Mask
-from recspark.kernels.selection import empty_lists
-from recspark.kernels.topk import choose_sums
 
 # How many users' neighbours are handed over at once.
 USERS_AT_ONCE = 4096
@@ -105,51 +102,66 @@ def _add_up(items, weights, low, high, postings, sums):  # type: ignore[no-untyp
 
 
 @njit(cache=True)
-def _take(sums, place, own, other, measure):  # type: ignore[no-untyped-def]
-    """The similarity and the support of the postings' user at `place`, whose sums are 0 again afterwards."""
+def _similarity(measure, dot, support, own, other):  # type: ignore[no-untyped-def]
+    """Of two users with what stands for each in the bottom; for PEARSON `own` and `other` are the squares of the shared items."""
     formula, _, in_norm, on_support, min_support = measure
-    dots, supports, own_squares, other_squares, _ = sums
-    top, support = dots[place], supports[place]
-    bottom = own * other + in_norm
+    top, bottom = dot, own * other + in_norm
     if formula == JACCARD:
         top, bottom = float(support), own + other - support
     elif formula == PEARSON:
-        bottom = np.sqrt(own_squares[place] * other_squares[place])
-        own_squares[place], other_squares[place] = 0.0, 0.0
-    dots[place], supports[place] = 0.0, 0
+        bottom = np.sqrt(own * other)
     if support < min_support or bottom <= 0:
-        return np.float32(0), support
+        return np.float32(0)
     # Rounded before it is compared: equal in the table means equal here.
-    return np.float32(top / bottom * (support / (support + on_support))), support
+    return np.float32(top / bottom * (support / (support + on_support)))
 
 
+# Arrays are taken out of their tuples before the loops: numba counts references where they are taken out, which costs more than
+# the arithmetic of a pair.
 @njit(cache=True)
-def _offer(others, other_sizes, postings, ids, own_sizes, measure, sums, heap, scores, sizes):  # type: ignore[no-untyped-def]
+def _offer(others, other_sizes, postings, ids, own_sizes, measure, sums, heap, scores, sizes, least):  # type: ignore[no-untyped-def]
     """Let each of the others into the heaps of the block's users it is similar to."""
     other_ids, offsets, items, weights = others
+    dots, supports, own_squares, other_squares, touched = sums
+    n = heap.shape[1]
     for row in range(other_ids.size):
         n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, sums)
-        for place in sums[4][:n_touched]:
-            score, support = _take(sums, place, own_sizes[place], other_sizes[row], measure)
+        for k in range(n_touched):
+            place = touched[k]
+            support = supports[place]
+            if own_squares.size:
+                score = _similarity(measure, dots[place], support, own_squares[place], other_squares[place])
+                own_squares[place], other_squares[place] = 0.0, 0.0
+            else:
+                score = _similarity(measure, dots[place], support, own_sizes[place], other_sizes[row])
+            dots[place], supports[place] = 0.0, 0
+            # Most scores are too low; `least` says so without a look at the heap, which lies elsewhere in memory.
+            if score <= 0 or score < least[place] or ids[place] == other_ids[row]:
+                continue
             entry = other_ids[row] << _SUPPORT_BITS | support
-            if score > 0 and ids[place] != other_ids[row] and enters(heap[place], scores[place], sizes[place], score, entry):
+            if enters(heap[place], scores[place], sizes[place], score, entry):
                 sizes[place] = push(heap[place], scores[place], sizes[place], score, entry)
+                if sizes[place] == n:
+                    least[place] = scores[place, 0]
 
 
 @njit(cache=True)
 def _nearest(rows, row_sizes, postings, ids, sizes, measure, sums, nearest):  # type: ignore[no-untyped-def]
-    """For each row the users of the postings that are most similar to it, best first, then -1."""
+    """For each row the users of the postings that are most similar to it by cosine, best first, then -1."""
     _, offsets, items, weights = rows
+    dots, supports, _, _, touched = sums
     scores = np.empty(nearest.shape[1], np.float32)
     for row in range(row_sizes.size):
-        size = 0
+        size, best = 0, nearest[row]
         n_touched = _add_up(items, weights, offsets[row], offsets[row + 1], postings, sums)
-        for place in sums[4][:n_touched]:
-            score, _ = _take(sums, place, row_sizes[row], sizes[place], measure)
-            if score > 0 and enters(nearest[row], scores, size, score, ids[place]):
-                size = push(nearest[row], scores, size, score, ids[place])
-        sort_heap(nearest[row], scores, size)
-        nearest[row, size:] = -1
+        for k in range(n_touched):
+            place = touched[k]
+            score = _similarity(measure, dots[place], supports[place], row_sizes[row], sizes[place])
+            dots[place], supports[place] = 0.0, 0
+            if score > 0 and enters(best, scores, size, score, ids[place]):
+                size = push(best, scores, size, score, ids[place])
+        sort_heap(best, scores, size)
+        best[size:] = -1
 
 
 @njit(cache=True)
@@ -189,11 +201,12 @@ class BlockSearch:
         self._heap = np.empty((len(users.ids), n), np.int64)
         self._scores = np.empty((len(users.ids), n), np.float32)
         self._filled = np.zeros(len(users.ids), np.int64)
+        self._least = np.zeros(len(users.ids), np.float32)
 
     def offer(self, others: Vectors) -> None:
         """Everybody is offered once; a user does not become an own neighbour."""
         others, sizes = _frozen(others), _sizes(others, self.measure, own=False)
-        heaps = (self._heap, self._scores, self._filled)
+        heaps = (self._heap, self._scores, self._filled, self._least)
         _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), tuple(self._sums), *heaps)
 
     def neighbours(self) -> Iterator[NeighbourRows]:
@@ -210,13 +223,13 @@ class BlockSearch:
 
 
 class Nearest:
-    """The users of a small set, such as the leaders of clusters, that are nearest to each user."""
+    """The vectors of a small set, such as the centroids of clusters, that are nearest to each user by cosine."""
 
-    def __init__(self, users: Vectors, measure: Measure) -> None:
-        self._users, self._measure = _frozen(users), measure
+    def __init__(self, users: Vectors) -> None:
+        self._users, self._measure = _frozen(users), Measure()
         self._postings = _postings(*self._users[1:], 1 + int(self._users.items.max(initial=-1)))
-        self._sizes = _sizes(self._users, measure, own=False)
-        self._sums = _no_sums(len(users.ids), measure)
+        self._sizes = _sizes(self._users, self._measure, own=False)
+        self._sums = _no_sums(len(users.ids), self._measure)
 
     def of(self, rows: Vectors, n: int) -> np.ndarray:
         """[rows x n] int64: ids, most similar first; -1 where fewer than n are similar at all."""
@@ -225,55 +238,3 @@ class Nearest:
         sizes = _sizes(rows, self._measure, own=True)
         _nearest(tuple(rows), sizes, self._postings, self._users.ids, self._sizes, tuple(self._measure), tuple(self._sums), nearest)
         return nearest
-
-
-@njit(cache=True)
-def _by_users(list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists):  # type: ignore[no-untyped-def]
-    sums, touched_in, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int64), np.empty(n_items, np.int32)
-    rounded = np.empty(n_items, np.float32)
-    for row in range(lists.sizes.size):
-        n_touched = 0
-        for entry in range(list_offsets[row], list_offsets[row + 1]):
-            place = np.searchsorted(ids, neighbours[entry])
-            if place == ids.size or ids[place] != neighbours[entry]:
-                continue
-            for known in range(offsets[place], offsets[place + 1]):
-                item = items[known]
-                if touched_in[item] != row + 1:
-                    touched_in[item] = row + 1
-                    sums[item] = 0.0
-                    touched[n_touched] = item
-                    n_touched += 1
-                sums[item] += similarities[entry]
-        choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded)
-
-
-def top_items_by_users(
-    list_offsets: np.ndarray,
-    neighbours: np.ndarray,
-    similarities: np.ndarray,
-    ids: np.ndarray,
-    offsets: np.ndarray,
-    items: np.ndarray,
-    mask: Mask,
-    n: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The n items with the largest sum of similarities of those of a row's neighbours who have the item.
-
-    Row r's neighbours and similarities are list_offsets[r]:list_offsets[r + 1]; user ids[u] (ascending) has
-    items[offsets[u]:offsets[u + 1]], each once. Neighbours that are not among `ids` count nothing. Only items that a neighbour
-    has are proposed. Sums are made in the order of the lists. Returns items padded with -1, and scores with 0.
-    """
-    lists = empty_lists(len(list_offsets) - 1, n, mask.quota)
-    _by_users(
-        frozen(list_offsets, np.int64),
-        frozen(neighbours, np.int64),
-        frozen(similarities, np.float32),
-        frozen(ids, np.int64),
-        frozen(offsets, np.int64),
-        frozen(items, np.int32),
-        1 + int(items.max(initial=-1)),
-        mask,
-        lists,
-    )
-    return lists.items, lists.scores

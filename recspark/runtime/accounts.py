@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from recspark.errors import AccountingError, SourceError, StoreError
 from recspark.interactions.land import count_rows
 from recspark.interactions.lists import count_lists
-from recspark.runtime.deliveries import Intake
-from recspark.runtime.inputs import Scope
+from recspark.runtime.config import Settings
+from recspark.runtime.deliveries import EVENTS, Intake
+from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.job import Job
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.sources import explained_source_errors
@@ -41,7 +42,7 @@ def accounts_of(intake: DataFrame, scopes: Sequence[Scope], ledger: Ledger) -> I
         )
 
 
-def account_of_lists(intake: Intake, user_lists: DataFrame, delivery: int, mapping: Any) -> str:
+def _of_lists(intake: Intake, user_lists: DataFrame, delivery: int, mapping: Any) -> str:
     """Likewise of the lists, always: what stands there and names nobody does nothing."""
     row = count_lists(intake.read("lists", delivery), user_lists, mapping=mapping).collect()[0]
     return (
@@ -50,7 +51,7 @@ def account_of_lists(intake: Intake, user_lists: DataFrame, delivery: int, mappi
     )
 
 
-def account_of_catalogue(intake: Intake, source: str, delivery: int, mapping: Any) -> str:
+def _of_catalogue(intake: Intake, source: str, delivery: int, mapping: Any) -> str:
     """Items and users have no quarantine: what was left out, and why; empty where nothing was."""
     row = count_rows(intake.read(source, delivery), mapping=mapping).collect()[0]
     if not row.refused and not row.repeated:
@@ -59,6 +60,16 @@ def account_of_catalogue(intake: Intake, source: str, delivery: int, mapping: An
         f"{source}: {row.rows_in:,} rows in = {row.kept:,} kept + {row.refused:,} damaged or without an id + "
         f"{row.repeated:,} of an id that stands again further on"
     )
+
+
+def account_of_source(job: Job, inputs: Inputs, delivery: int, settings: Settings) -> str:
+    """What the job left out of items, users or lists, and why, in words; empty where there is nothing to say."""
+    if job.source in (None, EVENTS):
+        return ""
+    mapping = getattr(settings, job.source)
+    if job.source == "lists":
+        return _of_lists(inputs.intake, inputs.table(job.writes.name), delivery, mapping)
+    return _of_catalogue(inputs.intake, job.source, delivery, mapping)
 
 
 @contextmanager

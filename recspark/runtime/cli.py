@@ -93,6 +93,27 @@ def doctor(warehouse: Annotated[Path, typer.Option(help="Where tables are meant 
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: recspark preflight --config mine.yaml --set limits.seconds=3600")
+def preflight(
+    config: ConfigFile = None,
+    env: Env = "local",
+    as_of: AsOf = None,
+    assignments: Assignments = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="First measure again what this machine does a second.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What the expensive jobs would take: pairs, flops, time, bytes, memory; which would be refused, and the setting to change."""
+    from recspark.runtime.forecast import forecast
+
+    found = forecast(
+        config_file=config, env=env, as_of=as_of, assignments=assignments or [], calibrate=calibrate, console=_console(as_json)
+    )
+    if as_json:
+        print(json.dumps(found, indent=1, default=str))
+    if found["refused"]:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: recspark graph > river.mmd")
 def graph() -> None:
     """The river as a Mermaid flow chart, drawn from the jobs' signatures."""

@@ -29,6 +29,10 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     published_rows: int = Field(20_000_000, description="Rows of an item-sized table that may pass through the driver as arrays.")
+    seconds: float | None = Field(None, gt=0, description="Forecast time of an expensive job at a horizon; null: any.")
+    shuffle_bytes: float | None = Field(None, gt=0, description="Forecast bytes that it sends between tasks; null: any.")
+    task_bytes: float | None = Field(None, gt=0, description="Forecast memory of one of its tasks; null: what the session has for one.")
+    driver_bytes: float | None = Field(None, gt=0, description="Forecast bytes through the driver; null: what the driver has.")
 
 
 class Torch(BaseModel):

@@ -119,7 +119,7 @@ def run_river(
                 progress.note(f"{part}: horizon {horizon.name}")
             refused = ""
             try:
-                river.run(_targets(table, house, inputs), dry=dry_run)
+                river.run(targets_of(table, house, inputs), dry=dry_run)
             except GateError as error:
                 if table is not None:
                     raise
@@ -175,7 +175,8 @@ def _take_deliveries(river: River, intake: Intake, note: Callable[[str], None], 
         intake.refuse_if_nothing_was_kept()
 
 
-def _targets(table: str | None, house: House, inputs: Inputs) -> list[tuple[str, Scope]]:
+def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[str, Scope]]:
+    """What must be up to date in the end: `table`, a table or a job, at the horizons where it is wanted; None: all that is published."""
     serve = inputs.parts[SERVE]
     once = Scope("once", serve.delivery, serve)
     # Every part that something is held out for, but the one that rankers learn from.

@@ -5,10 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+
+class Progress(Protocol):
+    """What the river tells a person while it runs."""
+
+    def expect(self, jobs: Iterable[str]) -> None: ...
+    def start(self, job: str, slices: list[str]) -> None: ...
+    def done(self, job: str, wrote: str, seconds: float) -> None: ...
+    def skip(self, job: str) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 class RiverProgress:
@@ -22,7 +34,7 @@ class RiverProgress:
         self._expected: set[str] = set()
         self._ended: set[str] = set()
         self._lock = threading.Lock()
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         if self.console.is_terminal:
             columns = (
                 SpinnerColumn(),
@@ -31,7 +43,7 @@ class RiverProgress:
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
             )
-            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar = Bar(*columns, console=self.console, transient=True)
             self._task = self._bar.add_task("starting", total=None)
 
     def __enter__(self) -> RiverProgress:

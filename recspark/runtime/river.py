@@ -13,18 +13,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.errors import GateError
 from recspark.handover.files import remove
-from recspark.runtime.accounts import account_of_catalogue, account_of_lists, accounts_of, source_errors
+from recspark.preflight.models import MODELS
+from recspark.preflight.verdict import Verdict
+from recspark.runtime.accounts import account_of_source, accounts_of, source_errors
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope, digest
 from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job, in_flow_order, needed_jobs
 from recspark.runtime.ledger import Entry, Ledger, claim
+from recspark.runtime.preflight import ACTIVITY, Preflight
+from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
 from recspark.tables import RANKERS
@@ -35,18 +39,6 @@ from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
 GATES = "gates"
 RECOMMENDATIONS = "recommendations"
 INTAKE = "intake"
-CATALOGUES = ("clean_items", "clean_users")
-USER_LISTS = "user_lists"
-
-
-class Progress(Protocol):
-    """What the river tells a person while it runs."""
-
-    def expect(self, jobs: Iterable[str]) -> None: ...
-    def start(self, job: str, slices: list[str]) -> None: ...
-    def done(self, job: str, wrote: str, seconds: float) -> None: ...
-    def skip(self, job: str) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 @dataclass
@@ -76,6 +68,7 @@ class River:
         self.jobs = in_flow_order(jobs.values())
         self._by_name = {job.name: job for job in self.jobs}
         self._progress, self._now, self._run_torch = progress, now, run_torch
+        self._preflight = Preflight(config, inputs, progress.note)
         self.outcome = Outcome()
 
     # ---- what is wanted
@@ -108,6 +101,9 @@ class River:
                 at = found if table == one.table else Scope("horizon", scope.delivery, scope.horizon)
                 for writer in self.inputs.writers(table):
                     self._demand(writer, at, wanted)
+        if job.name in MODELS:
+            for counts in self.inputs.writers(ACTIVITY):
+                self._demand(counts, scope, wanted)
 
     # ---- what is stale
 
@@ -153,6 +149,8 @@ class River:
 
     def _run_planned(self, planned: Mapping[str, list[Scope]], dry: bool) -> Outcome:
         waiting = {name: needed & set(planned) for name, needed in needed_jobs(self.jobs).items() if name in planned}
+        for name in waiting.keys() & MODELS.keys():  # what they will take is forecast from it; they do not read it
+            waiting[name] |= {ACTIVITY} & waiting.keys()
         running: dict[Future[None], str] = {}
         self._progress.expect(planned)
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
@@ -187,13 +185,8 @@ class River:
         seconds = time.monotonic() - started
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
         self._progress.done(name, wrote, seconds)
-        if name in CATALOGUES and not dry:
-            assert job.source is not None
-            if line := account_of_catalogue(self.inputs.intake, job.source, stale[0].delivery, getattr(self.config.settings, job.source)):
-                self._progress.note(line)
-        if name == USER_LISTS and not dry:
-            lists = self.config.settings.lists
-            self._progress.note(account_of_lists(self.inputs.intake, self.inputs.table(USER_LISTS), stale[0].delivery, lists))
+        if not dry and (line := account_of_source(job, self.inputs, stale[0].delivery, self.config.settings)):
+            self._progress.note(line)
 
     def _is_due(self, job: Job, scope: Scope, dry: bool) -> bool:
         """Stale; in a dry run also what waits for something that would run."""
@@ -206,7 +199,8 @@ class River:
         fingerprints = {scope.slice: self.fingerprint(job, scope) for scope in scopes}
         reads = {scope.slice: self._reads(job, scope) for scope in scopes}
         facts: dict[str, dict[str, Any]] = {scope.slice: {} for scope in scopes}
-        frames = self._frames(job, scopes, fingerprints, facts)
+        verdicts = self._preflight.check(job, scopes)
+        frames = self._frames(job, scopes, fingerprints, facts, verdicts)
         with source_errors(job), self.store.writing(job.writes.name):
             if job.writes.merge:
                 self._claim(job, scopes)
@@ -239,6 +233,7 @@ class River:
                             "now": self._now.isoformat(),
                             **({"horizon": dataclasses.asdict(scope.horizon)} if scope.horizon else {}),
                             **({"facts": facts[scope.slice]} if facts[scope.slice] else {}),
+                            **({"forecast": verdicts[scope.slice].figures} if verdicts else {}),
                         },
                     )
                     for scope in scopes
@@ -256,11 +251,18 @@ class River:
         self.ledger.commit([claim(job.name, scope.slice, outputs) for scope in scopes])
 
     def _frames(
-        self, job: Job, scopes: list[Scope], fingerprints: Mapping[str, str], facts: Mapping[str, dict[str, Any]]
+        self,
+        job: Job,
+        scopes: list[Scope],
+        fingerprints: Mapping[str, str],
+        facts: Mapping[str, dict[str, Any]],
+        verdicts: Mapping[str, Verdict],
     ) -> list[DataFrame]:
         """What the job's function returns at each slice, stamped and held against the contract; what it tells goes to `facts`."""
         folders = [self._folder(job, fingerprints[scope.slice]) for scope in scopes]
         calls = [self._arguments(job, scope, folder, facts[scope.slice]) for scope, folder in zip(scopes, folders, strict=True)]
+        for scope, call in zip(scopes, calls, strict=True):
+            call |= verdicts[scope.slice].chosen if verdicts else {}
         frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))

@@ -3,7 +3,7 @@
 from recspark.tables.candidates import CANDIDATES, EXAMPLES, NEIGHBOURS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import STAMPED, Column, Table
 from recspark.tables.evaluation import CHAMPION, METRICS, PREDICTIONS
-from recspark.tables.features import FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, USER_FEATURES
+from recspark.tables.features import ACTIVITY, FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, USER_FEATURES
 from recspark.tables.interactions import (
     CLEAN_EVENTS,
     CLEAN_ITEMS,
@@ -42,6 +42,7 @@ TABLES: tuple[Table, ...] = (
     FLAGGED_USERS,
     REQUESTS,
     SEEN,
+    ACTIVITY,
     HISTORIES,
     POPULARITY,
     FEATURE_STATS,

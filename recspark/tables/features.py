@@ -18,6 +18,24 @@ HISTORIES = Table(
     key=("horizon", "request_idx"),
     slices=("horizon",),
 )
+ACTIVITY = Table(
+    "activity",
+    "Users and items by degree, the number of distinct others that they have learnt events with: some hundred rows, from which "
+    "the cost of a job is forecast.",
+    (
+        _HORIZON,
+        Column("kind", "string", "user or item.", check="kind in ('user', 'item')"),
+        Column("bucket", "int", "floor(8 log2 degree).", check="bucket >= 0"),
+        Column("n_rows", "bigint", "Users, or items, of the bucket."),
+        Column("n_pairs", "bigint", "The sum of their degrees."),
+        Column("squares", "double", "The sum of their squared degrees.", check="not isnan(squares)"),
+        Column("largest", "bigint", "The largest degree."),
+        Column("n_events", "bigint", "Their learnt events."),
+        Column("largest_idx", "bigint", "The largest index among them."),
+    ),
+    key=("horizon", "kind", "bucket"),
+    slices=("horizon",),
+)
 POPULARITY = Table(
     "popularity",
     "How much each item that was learnt from is used. Items without learnt events have no row.",

@@ -34,7 +34,7 @@ def _reference(pairs: Pairs, similarity: str, n: int, min_support: int = 1, shri
     rarity = np.log((1 + len(users)) / (1 + used.sum(0)))
     if similarity == "pearson":
         dense = np.where(used, dense - (dense.sum(1) / lengths)[:, None], 0)
-    if knobs.get("weighting") == "tfidf":
+    if knobs.get("weighting") == "tf_idf":
         dense = np.sqrt(dense) * rarity
     if knobs.get("weighting") == "bm25":
         dense = dense * 2.2 / (1.2 * (0.25 + 0.75 * lengths / lengths.mean())[:, None] + dense) * rarity
@@ -96,7 +96,7 @@ def test_two_users_by_hand(events) -> None:  # type: ignore[no-untyped-def]
     [
         {"similarity": "cosine", "min_support": 2, "shrinkage": 3.0},
         {"similarity": "cosine", "asymmetry": 0.2, "shrinkage": 2.0, "shrinkage_form": "norm"},
-        {"similarity": "cosine", "weighting": "tfidf"},
+        {"similarity": "cosine", "weighting": "tf_idf"},
         {"similarity": "cosine", "weighting": "bm25", "asymmetry": 0.7},
         {"similarity": "jaccard", "shrinkage": 1.0},
         {"similarity": "pearson", "min_support": 2},
@@ -120,7 +120,14 @@ def test_partitions_change_no_bit(events) -> None:  # type: ignore[no-untyped-de
     for partitions, n_blocks in ((1, 1), (7, 5)):
         shuffled = frame.orderBy(F.xxhash64("event_key", F.lit(partitions))).repartition(partitions)
         exact = fit_user_knn(shuffled, weights={"use": 0.7}, weighting="bm25", n_blocks=n_blocks)
-        knobs: dict[str, Any] = {"max_exact_users": 10, "n_clusters": 5, "n_probes": 3, "min_recall": 0.2, "n_blocks": n_blocks}
+        knobs: dict[str, Any] = {
+            "max_exact_users": 10,
+            "n_clusters": 5,
+            "n_probes": 3,
+            "n_rounds": 1,
+            "min_recall": 0.2,
+            "n_blocks": n_blocks,
+        }
         found.append((_rows(exact), _rows(fit_user_knn(shuffled, weights={"use": 0.7}, weighting="bm25", **knobs))))
     assert found[0] == found[1]
     assert fit_user_knn(events([]), weights={"use": 1.0}).collect() == []
@@ -185,6 +192,10 @@ def test_candidates_are_what_the_neighbours_use(table, events, seen, features) -
         found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
         # Item 2: .5 + .25. Item 4 is not available, item 5 was not used in a way that counts.
         assert found == {10: ([2, 3], [0.75, 0.25]), 11: ([0], [0.125]), 20: ([1, 3], [0.5, 0.25])}
+    # User 1 is in the list of user 0 (.5), user 0 in that of user 1 (.125), user 2 in that of user 0; one counts.
+    frame = score_user_knn_candidates(*inputs, weights={"use": 1.0, "other": 0.0}, lists="others", max_neighbours=1)
+    found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
+    assert found == {10: ([2], [0.125]), 11: ([0], [0.5]), 12: ([0], [0.25]), 20: ([1], [0.125])}
 
 
 def test_candidates_equal_the_dense_product_whatever_the_batches(spark, table, events, seen, features) -> None:  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("interactions", "features", "candidates", "examples", "recommendations", "evaluation", "ranking")
+ROOMS = ("interactions", "features", "candidates", "examples", "recommendations", "evaluation", "ranking", "preflight")
 MODULES = [
     "jobs.histories",
     "recspark.runtime.store",

@@ -218,7 +218,7 @@ def test_every_knob_stands_in_the_files_of_defaults(jobs: dict[str, Job], writte
     assert set(Settings.model_fields) - set(written) == {"events"}
     assert {name: set(written[name]) for name in ("torch", "limits")} == {
         "torch": {"n_processes", "local", "use_gpu"},
-        "limits": {"published_rows"},
+        "limits": {"published_rows", "seconds", "shuffle_bytes", "task_bytes", "driver_bytes"},
     }
 
 

@@ -13,7 +13,7 @@ from recspark.errors import ConfigError
 from recspark.runtime import switches
 from recspark.runtime.config import check, load_layers
 from recspark.runtime.job import find_jobs
-from recspark.runtime.nightly import _in_utc, _kept_summary, _targets
+from recspark.runtime.nightly import _in_utc, _kept_summary, targets_of
 from recspark.tables.horizon import Horizon
 
 EVENTS = ["events.path=e.csv", "events.columns.user_id=u", "events.columns.item_id=i", "events.types.view=1", "events.order=file"]
@@ -80,7 +80,7 @@ def test_gates_and_what_they_judge_are_computed_where_is_served_only():
     inputs = SimpleNamespace(parts=parts, intake=SimpleNamespace(delivery=3))
 
     def at(table):
-        return [scope.slice for _, scope in _targets(table, house, inputs)]
+        return [scope.slice for _, scope in targets_of(table, house, inputs)]
 
     assert [at(table) for table in ("champion", "gates", "staged_recommendations")] == [[SERVE]] * 3
     assert at("histories") == [FIT, TUNE, TEST, SERVE]

@@ -1,0 +1,118 @@
+"""The work of ALS, by either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recspark.preflight.activity import Activity
+from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
+
+# Bytes that an event takes while a task sorts its events into a block.
+_BUILDING = 96
+# MLlib solves a row by Cholesky in the JVM: it reaches about this share of the kernels' rate.
+_JVM = 0.25
+
+
+def als_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`fit_als`, by the engine that the knobs name, or for `auto` the one whose item factors fit into item_bytes."""
+    engine = knobs["engine"]
+    if engine == "auto":
+        # What MLlib does not know stays with the blocked engine, which refuses.
+        known = knobs["model"] != "pmf" and (knobs["model"] == "implicit" or knobs["half_life_days"] is None)
+        engine = "mllib" if known and _item_factors(activity, knobs) > knobs["item_bytes"] else "blocked"
+    return _mllib_work(activity, knobs, place) if engine == "mllib" else _blocked_work(activity, knobs, place)
+
+
+def _width(knobs: Mapping[str, Any]) -> int:
+    return int(knobs["rank"]) + (knobs["model"] == "explicit" and not knobs["nonnegative"])
+
+
+def _item_factors(activity: Activity, knobs: Mapping[str, Any]) -> float:
+    return 3 * 4 * activity.n_places * _width(knobs)
+
+
+def _refusal(activity: Activity, knobs: Mapping[str, Any]) -> str:
+    needed = _item_factors(activity, knobs)
+    if needed <= knobs["item_bytes"]:
+        return ""
+    return (
+        f"needs {size(needed)} in each task for {activity.n_places:,} items, and vectors_als.item_bytes is {size(knobs['item_bytes'])}: raise it "
+        "where tasks have the memory, lower vectors_als.rank, or choose engine: mllib where it knows the model"
+    )
+
+
+def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """With P pairs, E events, U users, I items, m places of items, D factors, s steps, n tasks, in each iteration:
+
+    flops       2 * 4 P D (s + 1)  +  2 (U + I) D^2 (s + 1)  +  4 (U + n m) D^2  (the Gram matrices)  +  2 P D  (the loss)
+                Cholesky: 2 P D (D + 1) + (U + I) D^3 / 3 instead of the first two
+    bytes sent  8 (s + 1) m D (n - 1) + 12 n (n - 1) D^2; Cholesky: 4 m (D (D + 1) / 2 + 2 D) (n - 1)  (candidates.als_blocks)
+    task        (24 or 16) P' + 4 D U' + 12 D m, or while it is built 96 E'; P', E', U' of the busiest task
+    """
+    n, width, steps = place.n_slots, _width(knobs), knobs["solver_steps"]
+    solver = "nonnegative" if knobs["nonnegative"] else knobs["solver"]
+    pairs, users, items, places = activity.users.pairs, activity.users.rows, activity.items.rows, activity.n_places
+    is_weighted = knobs["model"] != "implicit" or knobs["unobserved"] == "missing_pairs"
+    is_dense = knobs["model"] == "implicit" and knobs["alpha0"] > 0
+    passes = steps + 1 + (solver == "nonnegative")
+    if solver == "cholesky":
+        rows = 2 * pairs * width * (width + 1) + (users + items) * width**3 / 3
+        sent = 4 * places * (width * (width + 1) / 2 + 2 * width) * (n - 1)
+    else:
+        rows = 8 * pairs * width * passes + is_dense * 2 * (users + items) * width**2 * passes
+        sent = 4 * places * width * (2 * (steps + 1) + (solver == "nonnegative")) * (n - 1)
+    flops = rows + is_dense * 4 * (users + n * places) * width**2 + 2 * pairs * width
+    sent += is_dense * 12 * n * (n - 1) * width**2
+    # Whole users lie together: the busiest task has its share, and the busiest user.
+    own_events = activity.n_events / n + activity.users.most
+    own_pairs, own_users = min(own_events, pairs / n + activity.users.most), users / n + 1
+    held = (24 if is_weighted else 16) * own_pairs + 4 * width * own_users
+    vectors = 4 * (users + items) * (knobs["rank"] + 5)
+    iterations = knobs["max_iter"]
+    return Work(
+        pairs=pairs,
+        unit="pairs",
+        flops=iterations * flops,
+        steps=(
+            Step("rows", activity.n_events + users + items, n),
+            Step("moved", (users + items) * knobs["rank"], n),
+            Step("least_squares", iterations * flops, n * place.n_threads),
+            Step("sent", iterations * sent, n),
+        ),
+        shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + iterations * sent,
+        task_bytes=max(_BUILDING * own_events, held + _item_factors(activity, knobs)) + 24 * places,
+        driver_bytes=3 * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
+        iterations=iterations,
+        sent_bytes=iterations * sent,
+        chosen={"engine": "blocked"},
+        refused=_refusal(activity, knobs),
+    )
+
+
+def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """In each iteration every row's vector goes to each block of the other side that needs it (Das et al., 2017), as 4 bytes a
+    factor and 28 a block; a row's normal equations take D^2 operations a pair, and D^3 / 3."""
+    n, width = place.n_slots, knobs["rank"]
+    pairs, rows = activity.users.pairs, activity.users.rows + activity.items.rows
+    sides = ((activity.users, activity.items), (activity.items, activity.users))
+    copies = sum(own.copied(n, others.rows) / max(own.pairs, 1) * own.rows for own, others in sides)
+    flops = 2 * pairs * width**2 + rows * width**3 / 3
+    iterations = knobs["max_iter"]
+    sent = iterations * copies * (4 * width + 28)
+    return Work(
+        pairs=pairs,
+        unit="pairs",
+        flops=iterations * flops,
+        steps=(
+            Step("rows", 3 * activity.n_events + iterations * copies, n),
+            Step("moved", iterations * copies * width, n),
+            Step("least_squares", iterations * flops / _JVM, n),
+        ),
+        shuffle_bytes=3 * SHUFFLED_ROW * activity.n_events + sent,
+        # In Spark's own memory: both orders of the pairs, and the vectors that came.
+        task_bytes=(24 * pairs + (copies + rows) * 4 * width) / n,
+        driver_bytes=1 << 20,
+        iterations=iterations,
+        chosen={"engine": "mllib"},
+    )

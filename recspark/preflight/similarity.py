@@ -1,0 +1,127 @@
+"""The work of neighbours: of items, of items by one dense inverse, and of users."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recspark.preflight.activity import Activity, Degrees
+from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
+
+# Of candidates.cooccurring: entries that a block adds up at once, and places in lists up to which it computes half of its pairs.
+_ENTRIES_AT_ONCE, _PLACES = 1 << 26, 1 << 25
+_SMALL = 1 << 20
+
+
+def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """Neighbours by `candidates.cooccurring`. With d_u the capped histories' lengths, E events, N places of items, K neighbours, B
+    blocks, C the entries of all histories in each block that they touch (`Degrees.copied`):
+
+    pairs       sum d_u^2 / 2; additions: as many, or where N K > 2^25, whose lists a block cannot hold, twice as many
+    shuffled    20 E + 8 C and 12 a copied history + 28 B^2 a block's items (totals) + 16 an entry of the blocks' lists
+    task        60 bytes an event of a block of users; or 44 C / B + 12 H K + 90 N, H = N lists (or N / B), and 20 a pair carried on
+    """
+    histories = activity.users.capped(knobs["max_items_per_user"])
+    blocks, items, places, n = knobs["n_blocks"], activity.items.rows, activity.n_places, knobs["n_neighbours"]
+    slots = min(place.n_slots, blocks)
+    is_half = places * n <= _PLACES
+    additions = histories.square / (2 if is_half else 1)
+    copied = histories.copied(blocks, items)
+    entries = copied / blocks + histories.most
+    lists = places if is_half else places / blocks
+    met = activity.met(histories)
+    distinct = float(met @ activity.items.n_rows) / (2 if is_half else 1)
+    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else distinct / blocks
+    totals = blocks**2 * min(items, histories.pairs / blocks)
+    # A block lists what it has met, at most n an item; each pair is met in one block, or each side in its own.
+    listed = float(np.minimum(met, n * blocks if is_half else n) @ activity.items.n_rows)
+    return Work(
+        pairs=histories.square / 2,
+        unit="pairs of items",
+        flops=2 * additions,
+        steps=(
+            Step("rows", activity.n_events + items * n, place.n_slots),
+            Step("moved", copied + listed, slots),
+            Step("additions", additions, slots),
+        ),
+        shuffle_bytes=20 * activity.n_events + 8 * copied + 12 * _copies(histories, copied) + 28 * totals + 16 * listed,
+        task_bytes=max(
+            60 * (activity.n_events / blocks + histories.most),
+            44 * min(entries, _ENTRIES_AT_ONCE) + 12 * lists * n + 90 * places + 20 * carried,
+        ),
+        driver_bytes=_SMALL,
+    )
+
+
+def _copies(histories: Degrees, copied: float) -> float:
+    """Of whole histories, about."""
+    return copied / max(histories.pairs, 1) * histories.rows
+
+
+def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`fit_ease`. With d_u the histories' lengths, H pairs, N items, B blocks, C as in `item_knn_work`:
+
+    pairs       sum d_u^2 / 2, added up; then N^3 multiplications in one task
+    shuffled    the events; 4 C; 8 a count that is not 0, at most N^2 / 2
+    task        4 N^2 / B in a block of counts; 8 N^2 (4 in single precision) in the one that solves
+    """
+    histories, items, blocks = activity.users, activity.items.rows, knobs["n_blocks"]
+    slots = min(place.n_slots, blocks)
+    copied = histories.copied(blocks, items)
+    counts = float(activity.met(histories) @ activity.items.n_rows) / 2 + items
+    listed = items * min(knobs["n_neighbours"] or items, items)
+    width = 4 if knobs["single_precision"] else 8
+    refused = (
+        f"has {items:,.0f} items, and neighbours_ease.max_items is {knobs['max_items']:,}: raise it where a task has {size(width * items**2)}, "
+        "or leave `ease` out of `sources`"
+        if items > knobs["max_items"]
+        else ""
+    )
+    return Work(
+        pairs=histories.square / 2,
+        unit="pairs of items",
+        flops=histories.square / 2 + items**3,
+        steps=(
+            Step("rows", activity.n_events + 2 * histories.pairs + listed, place.n_slots),
+            Step("moved", copied + 2 * counts, slots),
+            Step("additions", histories.square / 2, slots),
+            Step("inverse", items**3 * width / 8, place.n_threads),
+        ),
+        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + histories.pairs) + 4 * copied + 8 * counts,
+        task_bytes=max(width * items**2, 4 * items**2 / blocks),
+        driver_bytes=8 * items,
+        refused=refused,
+    )
+
+
+def user_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`fit_user_knn`. With d_i the items' users, H pairs, U users, K neighbours, B blocks:
+
+    additions   sum d_i^2; above max_exact_users the share n_probes / n_clusters of it, and H n_clusters / 8 a round of clustering
+    shuffled    the events and pairs; 12 H (B + 1), or in clusters 12 H (1 + n_probes + rounds)
+    task        24 bytes a pair (vectors, and by item) and 12 K a user of a block; or of a cluster's visitors
+    """
+    pairs, users, n, blocks = activity.users.pairs, activity.users.rows, knobs["n_neighbours"], knobs["n_blocks"]
+    slots = min(place.n_slots, blocks)
+    additions, copies, share = activity.items.square, blocks + 1.0, 1 / blocks
+    if users > knobs["max_exact_users"]:
+        clusters = knobs["n_clusters"] or math.isqrt(int(users))
+        probes, rounds = min(knobs["n_probes"], clusters), knobs["n_rounds"] + 1
+        additions = additions * probes / clusters + rounds * pairs * clusters / 8 + 2 * knobs["n_measured"] * pairs / max(users, 1)
+        copies, share = 1.0 + probes + rounds, probes / clusters
+    return Work(
+        pairs=activity.items.square / 2,
+        unit="pairs of users",
+        flops=2 * additions,
+        steps=(
+            Step("rows", activity.n_events + 3 * pairs + users * n, place.n_slots),
+            Step("moved", copies * pairs, slots),
+            Step("additions", additions, slots),
+        ),
+        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + pairs) + 12 * pairs * copies,
+        task_bytes=24 * (pairs * share + activity.users.most) + 12 * n * users * share + 16 * activity.n_places,
+        driver_bytes=_SMALL,
+    )

@@ -1,0 +1,152 @@
+"""From a job's work to a verdict: what is chosen for it, or why it is refused, with the figures and the setting to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from recspark.preflight.activity import Activity
+from recspark.preflight.models import Model
+from recspark.preflight.work import Place, Rates, Work, size
+
+# A job is cut into more blocks where one does not fit, up to so many times what its section says.
+_MOST_CUTS = 1024
+
+
+class Limits(NamedTuple):
+    """What a job may take; None for any. `origins` says where a limit that no setting gives comes from."""
+
+    seconds: float | None = None
+    shuffle_bytes: float | None = None
+    task_bytes: float | None = None
+    driver_bytes: float | None = None
+    origins: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a job at a slice will take, with which knobs chosen, and why it must not start, if so."""
+
+    job: str
+    work: Work
+    seconds: float
+    start: float  # of the seconds: what a job takes once, at however many slices it runs
+    chosen: Mapping[str, Any]
+    refusals: tuple[str, ...]
+    origin: str
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For the row of `runs`, to be compared with what comes."""
+        work = self.work
+        names = ("pairs", "flops", "shuffle_bytes", "sent_bytes", "task_bytes", "driver_bytes")
+        return {**{name: round(getattr(work, name)) for name in names}, "seconds": round(self.seconds, 2), "chosen": dict(self.chosen)}
+
+
+def count(number: float) -> str:
+    """A count as a person says it."""
+    for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    return f"{seconds:.0f} s" if seconds < 300 else f"{seconds / 60:.0f} min" if seconds < 18_000 else f"{seconds / 3600:.0f} h"
+
+
+_WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "seconds": ("takes about {}", duration),
+    "shuffle_bytes": ("shuffles {}", size),
+    "task_bytes": ("needs {} in a task", size),
+    "driver_bytes": ("brings {} through the driver", size),
+}
+
+
+def _fitting_blocks(model: Model, work: Callable[..., Work], knobs: Mapping[str, Any], limit: float | None) -> dict[str, Any]:
+    """More blocks, where those of the section are too large for a task and more help."""
+    if model.blocks is None or limit is None:
+        return {}
+    blocks = int(knobs[model.blocks])
+    for cuts in (2**power for power in range(_MOST_CUTS.bit_length())):
+        if work({model.blocks: blocks * cuts}).task_bytes <= limit:
+            return {model.blocks: blocks * cuts} if cuts > 1 else {}
+    return {}
+
+
+def _largest_fitting(fits: Callable[[int], bool], now: int) -> int | None:
+    """The largest value below `now` that fits, found by halving; None where not even 1 does."""
+    if now <= 1 or not fits(1):
+        return None
+    low, high = 1, now
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def judge(
+    job: str,
+    model: Model,
+    activity: Activity,
+    knobs: Mapping[str, Any],
+    place: Place,
+    rates: Rates,
+    limits: Limits,
+) -> Verdict:
+    """Forecast the job's work; choose what changes no result; refuse what is over a limit.
+
+    `knobs` are the job's own and those that the model is told. Of each limit that is exceeded the refusal says the figure, and
+    for each lever the largest value that would fit.
+    """
+
+    def work(changed: Mapping[str, Any]) -> Work:
+        return model.work(activity, {**knobs, **changed}, place)
+
+    chosen = _fitting_blocks(model, work, knobs, limits.task_bytes)
+    found = work(chosen)
+
+    def figure(name: str, of: Work) -> float:
+        return of.seconds(rates) if name == "seconds" else float(getattr(of, name))
+
+    def cures(name: str, limit: float) -> list[str]:
+        said = []
+        for lever in model.levers:
+            now = int(knobs[lever])
+            fitting = _largest_fitting(lambda value, lever=lever: figure(name, work({**chosen, lever: value})) <= limit, now)  # type: ignore[misc]
+            if fitting is not None:
+                said.append(f"set {model.told.get(lever, f'{job}.{lever}')} to {fitting} (now {now})")
+        for knob, value in model.instead.items():
+            if knobs[knob] != value and figure(name, work({**chosen, knob: value})) <= limit:
+                said.append(f"set {job}.{knob} to {value}")
+        return said
+
+    refusals = [found.refused] if found.refused else []
+    for name, (said, words) in _WORDS.items():
+        limit, value = getattr(limits, name), figure(name, found)
+        if limit is None or value <= limit:
+            continue
+        origin = limits.origins.get(name)
+        of = f"limits.{name} is {words(limit)}" + (f" ({origin})" if origin else "")
+        raised = f"raise limits.{name} where there is more"
+        refusals.append(f"{said.format(words(value))}, and {of}: {', or '.join([*cures(name, limit), raised])}")
+    chosen = {**{name: value for name, value in found.chosen.items() if knobs.get(name) != value}, **chosen}
+    return Verdict(job, found, found.seconds(rates), rates.start, chosen, tuple(refusals), activity.origin)
+
+
+def in_words(verdicts: list[Verdict]) -> str:
+    """One line of what a job will do at all the slices that it runs at."""
+    works = [verdict.work for verdict in verdicts]
+    first = verdicts[0]
+    flops = sum(work.flops for work in works)
+    said = [f"{count(sum(work.pairs for work in works))} {first.work.unit}"]
+    said += [f"{count(flops)} flop"] if flops else []
+    said += [f"about {duration(first.start + sum(verdict.seconds - verdict.start for verdict in verdicts))}"]
+    said += [f"{size(sum(work.shuffle_bytes for work in works))} shuffled"]
+    said += [f"{size(max(work.task_bytes for work in works))} a task"]
+    said += [f"{size(max(work.driver_bytes for work in works))} through the driver"]
+    said += [f"{name}: {value}" for verdict in verdicts[-1:] for name, value in verdict.chosen.items()]
+    said += [] if first.origin == "counted" else [first.origin]
+    return f"{first.job}: {', '.join(said)}"

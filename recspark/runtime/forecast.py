@@ -1,0 +1,93 @@
+"""`recspark preflight`: what every expensive job of a run would take, as a table, before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recspark.errors import StoreError
+from recspark.preflight.models import MODELS
+from recspark.preflight.verdict import Verdict, count, duration
+from recspark.preflight.work import size
+from recspark.runtime.calibration import rates_of
+from recspark.runtime.deliveries import Intake
+from recspark.runtime.inputs import Inputs
+from recspark.runtime.nightly import open_house, targets_of
+from recspark.runtime.parts import give_parts
+from recspark.runtime.preflight import Preflight
+from recspark.runtime.progress import RiverProgress
+from recspark.runtime.river import River
+
+
+def forecast(
+    *, config_file: str | Path | None, env: str, as_of: str | None, assignments: Sequence[str], calibrate: bool, console: Console
+) -> dict[str, Any]:
+    """Print what the expensive jobs of a whole run would take at each horizon; return it as data, with whether any is refused.
+
+    Raises:
+        StoreError: no event has been read yet, so that there is nothing to forecast from.
+    """
+    with open_house(config_file, env, assignments, as_of=as_of) as house:
+        if calibrate:
+            rates = rates_of(house.spark, anew=True)
+            console.print("a slot does, a second: " + ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items()))
+        settings = house.config.settings
+        if "interactions" not in house.ledger.versions:
+            raise StoreError(
+                f"{house.store.warehouse} holds no events yet, from which to forecast: `recspark run interactions` with this configuration reads them, and starts nothing expensive"
+            )
+        intake = Intake(house.store, house.ledger, settings)
+        inputs = Inputs(
+            house.store, house.ledger, house.jobs, intake, repeats=settings.repeats, published_rows=settings.limits.published_rows
+        )
+        now = settings.now or datetime.now(UTC).replace(tzinfo=None)
+        intake.discover(commit=False)
+        inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now)
+        with RiverProgress(Console(quiet=True)) as progress:
+            river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=lambda *_: [])
+            planned = river.plan(targets_of(None, house, inputs))
+        preflight = Preflight(house.config, inputs)
+        found = [(scope.slice, preflight.judge(name, scope)) for name, scopes in planned.items() if name in MODELS for scope in scopes]
+        rows = [
+            {"job": verdict.job, "horizon": horizon, **verdict.figures, "refusals": verdict.refusals, "origin": verdict.origin}
+            for horizon, verdict in found
+        ]
+        console.print(_table(found))
+        for horizon, verdict in found:
+            for why in verdict.refusals:
+                console.print(f"[bold red]refused[/] {verdict.job} at {horizon}: it {why}", highlight=False, soft_wrap=True)
+        limits = preflight.limits
+        return {
+            "forecasts": rows,
+            "refused": any(row["refusals"] for row in rows),
+            "rates": preflight.rates._asdict(),
+            "slots": preflight.place.n_slots,
+            "limits": {name: getattr(limits, name) for name in limits._fields if name != "origins"},
+        }
+
+
+def _table(found: Sequence[tuple[str, Verdict]]) -> Table:
+    table = Table(title="what the expensive jobs would take")
+    for heading in ("job", "horizon", "work"):
+        table.add_column(heading)
+    for heading in ("flop", "time", "shuffled", "a task", "the driver"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for horizon, verdict in found:
+        work = verdict.work
+        chosen = ", ".join(f"{name} {value}" for name, value in verdict.chosen.items())
+        words = "[bold red]refused[/]" if verdict.refusals else ("fits" + (f": {chosen}" if chosen else ""))
+        figures = (
+            count(work.flops),
+            duration(verdict.seconds),
+            *(size(n) for n in (work.shuffle_bytes, work.task_bytes, work.driver_bytes)),
+        )
+        table.add_row(verdict.job, horizon, f"{count(work.pairs)} {work.unit}", *figures, words)
+    origins = dict.fromkeys(verdict.origin for _, verdict in found)
+    table.caption = f"events: {', '.join(origins)}"
+    return table

@@ -1,0 +1,230 @@
+"""Forecasts against the counted truth, on worlds of other seeds and shapes than the rates are measured on: within a factor of 2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from recspark.candidates.als_blocks import BlockedAls, Recipe, initial_state
+from recspark.handover.peers import Peers
+from recspark.kernels.als_events import build_block
+from recspark.kernels.cooccurrence import DOT, Block, _opened, by_popularity, no_sums, top_neighbours
+from recspark.kernels.packing import as_histories, rows_of_block
+from recspark.kernels.similarity import measure_of
+from recspark.preflight.factors import als_work
+from recspark.preflight.models import MODELS
+from recspark.preflight.proposals import als_candidates_work, list_candidates_work
+from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
+from recspark.preflight.work import Place
+from recspark.runtime.job import find_jobs
+from tests.peers import as_peers
+from tests.preflight.counted import WORLDS, activity, pairs_of, within
+
+ALS: dict[str, Any] = {
+    "engine": "blocked",
+    "model": "implicit",
+    "rank": 8,
+    "max_iter": 2,
+    "alpha0": 0.1,
+    "unobserved": "all_pairs",
+    "nonnegative": False,
+    "solver": "cg",
+    "solver_steps": 3,
+    "half_life_days": None,
+    "item_bytes": 1e9,
+}
+KNN = {"max_items_per_user": 500, "n_neighbours": 20, "n_blocks": 4}
+KINDS: dict[str, dict[str, Any]] = {
+    "implicit": {},
+    "explicit": {"model": "explicit"},
+    "missing pairs": {"unobserved": "missing_pairs", "rank": 5},
+    "nonnegative": {"nonnegative": True, "rank": 5},
+    "cholesky": {"solver": "cholesky"},
+}
+
+
+def _recipe(knobs: dict[str, Any]) -> Recipe:
+    explicit = knobs["model"] == "explicit"
+    return Recipe(
+        rank=knobs["rank"],
+        reg=0.05,
+        nu=1.0,
+        unobserved=0.0 if explicit else knobs["alpha0"],
+        biased=explicit,
+        centred=explicit,
+        bias_reg=1.0,
+        init_stddev=0.1,
+        solver="nonnegative" if knobs["nonnegative"] else knobs["solver"],
+        steps=knobs["solver_steps"],
+        max_iter=knobs["max_iter"],
+        tolerance=0.0,
+        seed=1,
+    )
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", WORLDS)
+def test_als_in_blocks(name: str, kind: str, n: int):
+    """What the tasks send, by their own count; what the busiest holds of pairs, of factors, and of arrays over all items."""
+    world, knobs = WORLDS[name], {**ALS, **KINDS[kind]}
+    recipe = _recipe(knobs)
+    n_items = int(world.items.max()) + 1
+
+    def fit(peers: Peers) -> tuple[int, int]:
+        own = world.users % n == peers.rank
+        targets = world.values[own] if knobs["model"] == "explicit" else None
+        extra = knobs["alpha0"] if knobs["unobserved"] == "missing_pairs" else 0.0
+        users, items = world.users[own].astype(np.int64), world.items[own].astype(np.int32)
+        block = build_block(users, items, np.ones(own.sum()), targets, n_items, n_blocks=n, extra=extra)
+        als = BlockedAls(block, n_items, recipe, peers)
+        before = peers.n_bytes
+        state = als.run(initial_state(len(block.user_idx), n_items, recipe))
+        # The same array twice is held once.
+        sides = {id(array): array.nbytes for events in (block.by_user, block.by_item) for array in events}
+        return peers.n_bytes - before, sum(sides.values()) + block.user_idx.nbytes + state.users.nbytes + 3 * state.items.nbytes
+
+    found = as_peers(n, fit)
+    work = als_work(activity(world), knobs, Place(n))
+    assert work.pairs == len(pairs_of(world))
+    assert (work.iterations, dict(work.chosen)) == (2, {"engine": "blocked"})
+    if n > 1:
+        assert within(1.1, work.sent_bytes, sum(sent for sent, _ in found))
+    else:
+        assert work.sent_bytes == sum(sent for sent, _ in found) == 0
+    # As much as is held, or what building it takes; never less.
+    assert max(held for _, held in found) < 2 * work.task_bytes
+
+
+def test_als_by_hand():
+    """2 users have items 0 and 1, a third item 9: 5 pairs, m = 10 places, D = 2, one step, one iteration, two tasks."""
+    from recspark.preflight.activity import activity_of
+
+    user = {"kind": "user", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "largest_idx": 1}
+    item = {"kind": "item", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "largest_idx": 1}
+    one = {"n_rows": 1, "n_pairs": 1, "squares": 1.0, "largest": 1, "n_events": 1}
+    rows = [user, item, {**one, "kind": "user", "largest_idx": 2}, {**one, "kind": "item", "largest_idx": 9}]
+    knobs = {**ALS, "rank": 2, "solver_steps": 1, "max_iter": 1}
+    work = als_work(activity_of(rows), knobs, Place(2))
+    assert work.sent_bytes == 2 * 2 * 4 * 10 * 2 + 12 * 2 * 4
+    assert work.flops == 2 * 5 * 2 * 4 * 2 + 2 * 6 * 4 * 2 + 4 * (3 + 2 * 10) * 4 + 2 * 5 * 2
+    assert als_work(activity_of(rows), {**knobs, "max_iter": 7}, Place(2)).flops == 7 * work.flops
+
+
+def test_a_catalogue_beyond_item_bytes_is_mllibs():
+    found = activity(WORLDS["usual"])
+    chosen = {name: als_work(found, {**ALS, "engine": "auto", **knobs}, Place(2)).chosen["engine"] for name, knobs in {
+        "fits": {},
+        "too many": {"item_bytes": 12 * 500 * 8 - 1},
+        "just fit": {"item_bytes": 12 * found.n_places * 8},
+        "pmf": {"item_bytes": 1, "model": "pmf"},
+        "decaying ratings": {"item_bytes": 1, "model": "explicit", "half_life_days": 3.0},
+    }.items()}  # fmt: skip
+    assert chosen == {"fits": "blocked", "too many": "mllib", "just fit": "blocked", "pmf": "blocked", "decaying ratings": "blocked"}
+
+
+def _capped(pairs: np.ndarray, cap: int) -> np.ndarray:
+    """At most `cap` pairs of a user, by lot."""
+    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
+    return pairs[order[place < cap]]
+
+
+def _held(found: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in found)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 4])
+@pytest.mark.parametrize("cap", [10, 500])
+@pytest.mark.parametrize("name", WORLDS)
+def test_item_neighbours(name: str, cap: int, n_blocks: int):
+    """Pairs of items that meet in a capped history; what goes to each block of items; what the kernel opens there."""
+    world, kept = WORLDS[name], _capped(pairs_of(WORLDS[name]), cap)
+    knobs = {"max_items_per_user": cap, "n_neighbours": 20, "n_blocks": n_blocks}
+    work = item_knn_work(activity(world), knobs, Place(2))
+    lengths = np.bincount(kept[:, 0]).astype(float)
+    assert within(1.1, work.pairs, (lengths**2).sum() / 2)
+
+    histories = as_histories(kept[:, 0], kept[:, 1].astype(np.int32), np.ones(len(kept)) / 2, limit=cap, seed=1)
+    counts = np.bincount(kept[:, 1])
+    measure = measure_of("cosine", counts, counts / 4, len(histories.users), shrinkage=0.0)
+    sent, held, added = 20.0 * len(world.users), [], 0.0
+    for number in range(n_blocks):
+        rows = rows_of_block(histories, number, n_blocks)._replace()
+        block = Block(number, n_blocks, by_popularity(counts), True, DOT, 1)
+        opened, sums = _opened(block, rows)
+        found = top_neighbours(block, no_sums(block), rows, measure, n=20, min_support=1)
+        sent += 8 * len(rows.items) + 12 * len(rows.users) + 16 * len(found.items)
+        sent += 28 * sum(len(np.unique(kept[kept[:, 0] % n_blocks == part, 1])) for part in range(n_blocks))
+        held.append(_held(rows) + _held(opened) + sums.nbytes + 12 * 20 * len(counts) + 16 * len(counts))
+        row_offsets, _, _, holders, where, places = opened
+        own = np.concatenate([np.arange(holders[rank], holders[rank + 1]) for rank in block.own])
+        added += float((places[own].astype(np.int64) - row_offsets[where[own]].astype(np.int64)).sum())
+    additions = next(step.amount for step in work.steps if step.rate == "additions")
+    assert within(2, additions, added + len(kept) / 2)  # a pair of an item with itself is none
+    assert within(2, work.shuffle_bytes, sent)
+    # Before, a block of users is sorted, in 60 bytes an event (candidates.cooccurring).
+    sorting = 60 * np.bincount(world.users % n_blocks).max()
+    assert within(2, work.task_bytes, max(*held, sorting))
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_ease(name: str):
+    world, pairs = WORLDS[name], pairs_of(WORLDS[name])
+    n_items = len(np.unique(pairs[:, 1]))
+    matrix = csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])))
+    counts = (matrix.T @ matrix).tocoo()
+    knobs = {"n_neighbours": None, "n_blocks": 4, "max_items": n_items, "single_precision": False}
+    work = ease_work(activity(world), knobs, Place(2))
+    assert (work.pairs, work.refused) == ((np.bincount(pairs[:, 0]).astype(float) ** 2).sum() / 2, "")
+    assert work.task_bytes == 8 * n_items**2
+    met = activity(world).met(activity(world).users)
+    assert within(1.5, met @ activity(world).items.n_rows, np.count_nonzero(counts.row != counts.col))
+    moved = next(step.amount for step in work.steps if step.rate == "moved")
+    copied = sum(np.isin(pairs[:, 0], pairs[pairs[:, 1] % 4 == block, 0]).sum() for block in range(4))
+    assert within(1.5, moved, copied + 2 * np.count_nonzero(counts.row <= counts.col))
+    single = ease_work(activity(world), {**knobs, "single_precision": True, "max_items": n_items - 1}, Place(2))
+    assert single.task_bytes == 4 * n_items**2
+    assert single.refused.startswith(f"has {n_items:,} items, and neighbours_ease.max_items is {n_items - 1:,}: raise it where")
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_user_neighbours(name: str):
+    """Every pair of users who share an item, once for each; a block's own vectors, by user and by item, and heaps."""
+    world, pairs = WORLDS[name], pairs_of(WORLDS[name])
+    users = len(np.unique(pairs[:, 0]))
+    knobs = {"n_neighbours": 10, "n_blocks": 2, "max_exact_users": users, "n_clusters": 8, "n_probes": 2, "n_rounds": 1, "n_measured": 5}
+    work = user_knn_work(activity(world), knobs, Place(2))
+    assert work.pairs == (np.bincount(pairs[:, 1]).astype(float) ** 2).sum() / 2
+    own = pairs[pairs[:, 0] % 2 == 0]
+    n_own = len(np.unique(own[:, 0]))
+    assert within(2, work.task_bytes, 24 * len(own) + 12 * 10 * n_own + 16 * (pairs[:, 1].max() + 1))
+    clustered = user_knn_work(activity(world), {**knobs, "max_exact_users": users - 1}, Place(2))
+    assert clustered.shuffle_bytes - work.shuffle_bytes == 12 * len(pairs) * ((1 + 2 + 2) - (2 + 1))
+
+
+def test_candidates_by_hand():
+    found = activity(WORLDS["few users"])
+    items = len(np.unique(WORLDS["few users"].items))
+    work = als_candidates_work(found, {"n_candidates": 10, "rank": 16}, Place(2))
+    assert (work.pairs, work.flops) == (40 * items, 2 * 40 * items * 16)
+    assert work.driver_bytes == 3 * items * (4 * 16 + 12)
+    knobs = {"n_candidates": 10, "n_neighbours": 20, "max_history": 30, "max_length": 7}
+    work = list_candidates_work(found, knobs, Place(2))
+    assert work.pairs == pytest.approx(40 * 7 * 20, rel=0.05)
+    assert work.driver_bytes == 3 * items * 20 * 28
+
+
+def test_every_model_is_of_a_job_and_of_its_knobs():
+    jobs = find_jobs()
+    for name, model in MODELS.items():
+        told = {path.split(".")[0]: path.split(".")[1] for path in model.told.values()}
+        own = set(jobs[name].section.model_fields)
+        assert all(knob in jobs[section].section.model_fields for section, knob in told.items())
+        assert {*model.levers, *model.instead} <= own | set(model.told)
+        assert model.blocks is None or model.blocks in own
+    expensive = {name for name in jobs if name.startswith(("vectors_", "neighbours_", "source_candidates_"))}
+    assert set(MODELS) == expensive

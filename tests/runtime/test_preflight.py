@@ -1,0 +1,65 @@
+"""What the session has for a task and the driver, and rates that are measured once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from recspark.runtime import calibration
+from recspark.runtime.calibration import rates_of
+from recspark.runtime.preflight import limits_of
+
+GB = float(1 << 30)
+NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", "driver_bytes"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "driver", "origins"),
+    [
+        # 16 GB, less the driver's heap of 4, for two slots; results may be 1 GB unless said otherwise
+        ({"spark.master": "local[2]", "spark.driver.memory": "4g"}, 6, 1, ("this machine's memory", "spark.driver.maxResultSize")),
+        ({"spark.master": "local[2]", "spark.driver.maxResultSize": "3g"}, 7.5, 1, ("this machine's memory", "spark.driver.memory")),
+        ({"spark.master": "local[2]", "spark.driver.memory": "2048m", "spark.driver.maxResultSize": "0"}, 7, 2, ("this machine's", "spark.driver.m")),
+        (
+            {"spark.master": "spark://h:7077", "spark.executor.memory": "8g", "spark.executor.memoryOverhead": "1024", "spark.executor.cores": "4"},
+            2.25,
+            1,
+            ("spark.executor.memory", "spark.driver.maxResultSize"),
+        ),
+        (
+            {"spark.master": "yarn", "spark.executor.memory": "8g", "spark.executor.cores": "4", "spark.task.cpus": "2"},
+            4,
+            1,
+            ("spark.executor.memory", "spark.driver.maxResultSize"),
+        ),
+    ],
+)  # fmt: skip
+def test_limits_that_the_session_sets(settings: dict[str, str], task: float, driver: float, origins: tuple[str, str]):
+    limits = limits_of(settings, NONE, 2, 16 * GB)
+    assert (limits.task_bytes, limits.driver_bytes, limits.seconds, limits.shuffle_bytes) == (task * GB, driver * GB, None, None)
+    assert [limits.origins[name].startswith(origin) for name, origin in zip(("task_bytes", "driver_bytes"), origins, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_limits_of_conf_win():
+    limits = limits_of({}, {**NONE, "seconds": 60.0, "task_bytes": 5.0}, 2, 16 * GB)
+    assert (limits.seconds, limits.task_bytes, limits.driver_bytes) == (60.0, 5.0, GB)
+    assert set(limits.origins) == {"driver_bytes"}
+
+
+def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark):
+    first = rates_of(spark)
+    assert min(first) > 0
+    place = calibration._place()
+    assert rates_of(spark) == first
+    kept = json.loads(place.read_text())
+    key = calibration._key(spark)
+    place.write_text(json.dumps({**kept, key: {**kept[key], "start": 123.0}}))
+    assert rates_of(spark).start == 123.0
+    place.write_text("{")
+    assert rates_of(spark).start < 123.0
+    assert set(json.loads(place.read_text())[key]) == set(first._fields)
