@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from recspark.preflight.activity import Activity
-from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
+from recspark.preflight.work import DRIVER_COPIES, SHUFFLED_ROW, Place, Step, Work, size
 
 # Bytes that an event takes while a task sorts its events into a block.
-_BUILDING = 96
+_BUILDING = 130
 # MLlib solves a row by Cholesky in the JVM: it reaches about this share of the kernels' rate.
 _JVM = 0.25
 
@@ -48,7 +48,7 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     flops       2 * 4 P D (s + 1)  +  2 (U + I) D^2 (s + 1)  +  4 (U + n m) D^2  (the Gram matrices)  +  2 P D  (the loss)
                 Cholesky: 2 P D (D + 1) + (U + I) D^3 / 3 instead of the first two
     bytes sent  8 (s + 1) m D (n - 1) + 12 n (n - 1) D^2; Cholesky: 4 m (D (D + 1) / 2 + 2 D) (n - 1)  (candidates.als_blocks)
-    task        (24 or 16) P' + 4 D U' + 12 D m, or while it is built 96 E'; P', E', U' of the busiest task
+    task        (24 or 16) P' + 4 D U' + 12 D m, or while it is built 130 E'; P', E', U' of the busiest task
     """
     n, width, steps = place.n_slots, _width(knobs), knobs["solver_steps"]
     solver = "nonnegative" if knobs["nonnegative"] else knobs["solver"]
@@ -82,7 +82,7 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         ),
         shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + iterations * sent,
         task_bytes=max(_BUILDING * own_events, held + _item_factors(activity, knobs)) + 24 * places,
-        driver_bytes=3 * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
+        driver_bytes=DRIVER_COPIES * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
         iterations=iterations,
         sent_bytes=iterations * sent,
         chosen={"engine": "blocked"},

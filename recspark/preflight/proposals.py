@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recspark.preflight.activity import Activity
-from recspark.preflight.work import Place, Step, Work
+from recspark.preflight.work import DRIVER_COPIES, Place, Step, Work
 
 # Rows that a task holds at once, of an Arrow batch; and what it holds of scores, whatever there are of users and items.
 _BATCH, _TILES = 10_000, 4 << 20
@@ -34,7 +34,7 @@ def als_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Pla
         ),
         shuffle_bytes=requests * (4 * rank + 40) + 4 * activity.users.pairs,
         task_bytes=vectors + 4 * _BATCH * rank + _lists(knobs) + _TILES,
-        driver_bytes=3 * vectors,
+        driver_bytes=DRIVER_COPIES * vectors,
     )
 
 
@@ -57,7 +57,7 @@ def list_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Pl
         ),
         shuffle_bytes=requests * 60 + 4 * (histories.pairs + activity.users.pairs),
         task_bytes=lists + 24 * activity.n_places + 4 * _BATCH * mean + _lists(knobs),
-        driver_bytes=3 * lists,
+        driver_bytes=DRIVER_COPIES * lists,
     )
 
 
@@ -92,5 +92,5 @@ def popular_candidates_work(activity: Activity, knobs: Mapping[str, Any], place:
         steps=(Step("rows", 2 * requests, place.n_slots), Step("moved", activity.users.pairs, place.n_slots)),
         shuffle_bytes=requests * 40 + 4 * activity.users.pairs,
         task_bytes=24 * items + _lists(knobs),
-        driver_bytes=3 * 40 * items,
+        driver_bytes=DRIVER_COPIES * 40 * items,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recspark.preflight.activity import Activity, Degrees
-from recspark.preflight.work import SHUFFLED_ROW, Place, Step, Work, size
+from recspark.preflight.work import DRIVER_COPIES, SHUFFLED_ROW, Place, Step, Work, size
 
 # Of candidates.cooccurring: entries that a block adds up at once, and places in lists up to which it computes half of its pairs.
 _ENTRIES_AT_ONCE, _PLACES = 1 << 26, 1 << 25
@@ -92,7 +92,7 @@ def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Wor
         ),
         shuffle_bytes=SHUFFLED_ROW * (activity.n_events + histories.pairs) + 4 * copied + 8 * counts,
         task_bytes=max(width * items**2, 4 * items**2 / blocks),
-        driver_bytes=8 * items,
+        driver_bytes=DRIVER_COPIES * 4 * items,
         refused=refused,
     )
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from recspark.preflight.activity import Activity
 
+# What the driver collects Spark holds once in its heap, and Python twice beside it: as it came, and as arrays.
+DRIVER_COPIES = 3
 # Bytes of a row of three or four columns in Spark's own shuffle.
 SHUFFLED_ROW = 40
 

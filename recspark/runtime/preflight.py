@@ -17,7 +17,7 @@ from recspark.features.activity import build_activity
 from recspark.preflight.activity import Activity, activity_of, behind_sample
 from recspark.preflight.models import MODELS
 from recspark.preflight.verdict import Limits, Verdict, in_words, judge
-from recspark.preflight.work import Place, Rates
+from recspark.preflight.work import DRIVER_COPIES, Place, Rates
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope
@@ -44,11 +44,11 @@ def limits_of(settings: Mapping[str, str], given: Mapping[str, float | None], n_
     """The limits of conf, and where memory has none what the session has.
 
     A task of local mode has its share of the machine beside the driver's heap; one of a cluster, of what its executor was given.
-    What the driver collects must fit into its heap, and below spark.driver.maxResultSize.
+    What the driver collects must fit into its heap, and below spark.driver.maxResultSize; in all it takes that several times.
     """
     heap = _bytes(settings.get("spark.driver.memory", "1g"))
     results = _bytes(settings.get("spark.driver.maxResultSize", "1g"))
-    driver, driver_origin = min((heap, "spark.driver.memory"), (results or heap, "spark.driver.maxResultSize"))
+    collected, setting = min((heap, "spark.driver.memory"), (results or heap, "spark.driver.maxResultSize"))
     if settings.get("spark.master", "local").startswith("local"):
         task, task_origin = max(machine_bytes - heap, 0) / n_slots, "this machine's memory beside spark.driver.memory, over its slots"
     else:
@@ -56,7 +56,10 @@ def limits_of(settings: Mapping[str, str], given: Mapping[str, float | None], n_
         executor += _bytes(settings.get("spark.executor.memory", "1g"))
         at_once = max(1, int(settings.get("spark.executor.cores", "1")) // int(settings.get("spark.task.cpus", "1")))
         task, task_origin = executor / at_once, "spark.executor.memory and its overhead, over its cores"
-    told = {"task_bytes": (task, task_origin), "driver_bytes": (driver, driver_origin)}
+    told = {
+        "task_bytes": (task, task_origin),
+        "driver_bytes": (DRIVER_COPIES * collected, f"what {setting} lets the driver collect, {DRIVER_COPIES} times"),
+    }
     values = {name: told[name][0] if given[name] is None and name in told else given[name] for name in given}
     return Limits(**values, origins={name: origin for name, (_, origin) in told.items() if given[name] is None})
 

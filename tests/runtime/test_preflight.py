@@ -19,26 +19,26 @@ NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", 
     ("settings", "task", "driver", "origins"),
     [
         # 16 GB, less the driver's heap of 4, for two slots; results may be 1 GB unless said otherwise
-        ({"spark.master": "local[2]", "spark.driver.memory": "4g"}, 6, 1, ("this machine's memory", "spark.driver.maxResultSize")),
-        ({"spark.master": "local[2]", "spark.driver.maxResultSize": "3g"}, 7.5, 1, ("this machine's memory", "spark.driver.memory")),
-        ({"spark.master": "local[2]", "spark.driver.memory": "2048m", "spark.driver.maxResultSize": "0"}, 7, 2, ("this machine's", "spark.driver.m")),
+        ({"spark.master": "local[2]", "spark.driver.memory": "4g"}, 6, 1, ("this machine's memory", "what spark.driver.maxResultSize")),
+        ({"spark.master": "local[2]", "spark.driver.maxResultSize": "3g"}, 7.5, 1, ("this machine's memory", "what spark.driver.memory")),
+        ({"spark.master": "local[2]", "spark.driver.memory": "2048m", "spark.driver.maxResultSize": "0"}, 7, 2, ("this machine's", "what spark.driver.m")),
         (
             {"spark.master": "spark://h:7077", "spark.executor.memory": "8g", "spark.executor.memoryOverhead": "1024", "spark.executor.cores": "4"},
             2.25,
             1,
-            ("spark.executor.memory", "spark.driver.maxResultSize"),
+            ("spark.executor.memory", "what spark.driver.maxResultSize"),
         ),
         (
             {"spark.master": "yarn", "spark.executor.memory": "8g", "spark.executor.cores": "4", "spark.task.cpus": "2"},
             4,
             1,
-            ("spark.executor.memory", "spark.driver.maxResultSize"),
+            ("spark.executor.memory", "what spark.driver.maxResultSize"),
         ),
     ],
 )  # fmt: skip
 def test_limits_that_the_session_sets(settings: dict[str, str], task: float, driver: float, origins: tuple[str, str]):
     limits = limits_of(settings, NONE, 2, 16 * GB)
-    assert (limits.task_bytes, limits.driver_bytes, limits.seconds, limits.shuffle_bytes) == (task * GB, driver * GB, None, None)
+    assert (limits.task_bytes, limits.driver_bytes, limits.seconds, limits.shuffle_bytes) == (task * GB, 3 * driver * GB, None, None)
     assert [limits.origins[name].startswith(origin) for name, origin in zip(("task_bytes", "driver_bytes"), origins, strict=True)] == [
         True,
         True,
@@ -47,7 +47,7 @@ def test_limits_that_the_session_sets(settings: dict[str, str], task: float, dri
 
 def test_limits_of_conf_win():
     limits = limits_of({}, {**NONE, "seconds": 60.0, "task_bytes": 5.0}, 2, 16 * GB)
-    assert (limits.seconds, limits.task_bytes, limits.driver_bytes) == (60.0, 5.0, GB)
+    assert (limits.seconds, limits.task_bytes, limits.driver_bytes) == (60.0, 5.0, 3 * GB)
     assert set(limits.origins) == {"driver_bytes"}
 
 
