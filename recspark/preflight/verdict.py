@@ -54,7 +54,15 @@ def count(number: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
-    return f"{seconds:.0f} s" if seconds < 300 else f"{seconds / 60:.0f} min" if seconds < 18_000 else f"{seconds / 3600:.0f} h"
+    return (
+        f"{seconds:.2g} s"
+        if seconds < 10
+        else f"{seconds:.0f} s"
+        if seconds < 300
+        else f"{seconds / 60:.0f} min"
+        if seconds < 18_000
+        else f"{seconds / 3600:.0f} h"
+    )
 
 
 _WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {

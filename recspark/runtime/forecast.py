@@ -73,7 +73,8 @@ def forecast(
 
 def _table(found: Sequence[tuple[str, Verdict]]) -> Table:
     table = Table(title="what the expensive jobs would take")
-    for heading in ("job", "horizon", "work"):
+    table.add_column("job", no_wrap=True)
+    for heading in ("horizon", "work"):
         table.add_column(heading)
     for heading in ("flop", "time", "shuffled", "a task", "the driver"):
         table.add_column(heading, justify="right")

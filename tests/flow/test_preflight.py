@@ -34,7 +34,7 @@ def test_every_expensive_job_has_its_forecast_beside_what_was_measured(spark, fi
 @pytest.mark.parametrize(
     ("assignments", "said"),
     [
-        (["limits.seconds=0.001", "vectors_als.rank=5"], r"vectors_als was not started: at .* it takes about \d+ s, and limits.seconds is 0 s: raise"),
+        (["limits.seconds=0.001", "vectors_als.rank=5"], r"vectors_als was not started: at .* it takes about [\d.]+ s, and limits.seconds is 0.001 s: raise"),
         (
             ["limits.task_bytes=1000", "neighbours_item_knn.n_neighbours=7", "vectors_als=null", "sources=[item_knn,popular]"],
             r"neighbours_item_knn was not started: .* needs .* in a task, and limits.task_bytes is 1 KB",

@@ -40,7 +40,10 @@ def _judge(**limits: Any) -> Any:
         ({"shuffle_bytes": 999.0}, "shuffles 40 KB, and limits.shuffle_bytes is 0.999 KB: set neighbours.cap to 99 (now 4000), or raise"),
         ({"driver_bytes": 10_000.0}, "brings 200 KB through the driver, and limits.driver_bytes is 10 KB: set neighbours.cap to 200 (now"),
         ({"task_bytes": 1000.0}, "needs 2 MB in a task, and limits.task_bytes is 1 KB: raise limits.task_bytes where there is more"),
-        ({"seconds": 0.5}, "takes about 3 s, and limits.seconds is 0 s: raise limits.seconds where there is more"),  # no cap starts faster
+        (
+            {"seconds": 0.5},
+            "takes about 3 s, and limits.seconds is 0.5 s: raise limits.seconds where there is more",
+        ),  # no cap starts faster
     ],
 )
 def test_refusals(limits: dict[str, float], said: str):
@@ -97,4 +100,4 @@ def test_a_line_of_what_a_job_takes_at_two_horizons():
 def test_units():
     assert [size(n) for n in (500, 2_500, 3.1e6, 4.25e9, 9e12)] == ["0.5 KB", "2.5 KB", "3.1 MB", "4.25 GB", "9 TB"]
     assert [count(n) for n in (999, 123_456, 16.4e6, 2e9, 3e12)] == ["999", "123,456", "16.4 M", "2 G", "3 T"]
-    assert [duration(n) for n in (2.4, 299, 900, 36_000)] == ["2 s", "299 s", "15 min", "10 h"]
+    assert [duration(n) for n in (2.44, 299, 900, 36_000)] == ["2.4 s", "299 s", "15 min", "10 h"]
