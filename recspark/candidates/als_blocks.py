@@ -216,4 +216,5 @@ class BlockedAls:
         return state
 
     def _is_flat(self, losses: list[float]) -> bool:
-        return len(losses) > 1 and losses[-2] - losses[-1] < self.recipe.tolerance * abs(losses[-2])
+        least = self.recipe.tolerance * abs(losses[-2]) if len(losses) > 1 else 0.0
+        return least > 0 and losses[-2] - losses[-1] < least

@@ -196,7 +196,9 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
         yield pa.RecordBatch.from_arrays([pa.array([rank], pa.int32()), pa.array([json.dumps(report)])], names=["rank", "report"])
 
     blocks = spread(events.withColumn("_block", F.pmod("user_idx", F.lit(n_blocks)).cast("int")), "_block", n_blocks).drop("_block")
-    reports = [json.loads(row.report) for row in sorted(blocks.mapInArrow(run, _REPORT, barrier=True).collect())]
+    # Shuffled once more: Spark repeats a barrier stage whose task was lost only where another stage comes after it.
+    reported = blocks.mapInArrow(run, _REPORT, barrier=True).repartition(1, "rank").collect()
+    reports = [json.loads(row.report) for row in sorted(reported)]
     if not reports:  # no event: Spark runs no task
         return {"files": [], "losses": [], "seconds": [], "validation": [], "blocks": []}
     if "needed" in reports[0]:

@@ -14,10 +14,10 @@ from recspark.candidates.neighbour_lists import score_neighbour_candidates, whol
 from recspark.candidates.spreading import runs_of, spread
 from recspark.columns import ITEM
 from recspark.errors import LimitError
-from recspark.kernels.cooccurrence import Neighbours
 from recspark.kernels.ease import count_pairs, invert_upper, top_weights
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.ragged import as_ragged
-from recspark.tables.lineage import HistoryRows, ItemFeatures, LearnRows, OwnItemNeighbours
+from recspark.tables.lineage import HistoryRows, ItemFeatures, ItemNeighbours, LearnRows
 from recspark.tables.weights import type_weight
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
@@ -100,7 +100,7 @@ def _solve(counts: DataFrame, ids: np.ndarray, reg: float, n: int | None, single
                 matrix[columns, place] = values
         invert_upper(matrix, reg)
         for found in top_weights(matrix, ids, n):
-            yield pa.RecordBatch.from_arrays([pa.array(column) for column in found], names=list(Neighbours._fields))
+            yield pa.RecordBatch.from_arrays([pa.array(column) for column in found], names=list(NeighbourRows._fields))
 
     return counts.repartition(1).mapInArrow(run, _NEIGHBOURS)
 
@@ -109,7 +109,7 @@ def score_ease_candidates(
     interactions: HistoryRows,
     requests: DataFrame,
     seen: DataFrame,
-    item_neighbours: OwnItemNeighbours,
+    item_neighbours: ItemNeighbours,
     item_features: ItemFeatures,
     *,
     weights: dict[str, float],

@@ -10,7 +10,7 @@ from recspark.columns import ITEM
 
 
 def build_similar_items(
-    neighbours: DataFrame, item_index: DataFrame, item_features: DataFrame, *, k: PositiveInt = 20, source: str = "item_cosine"
+    neighbours: DataFrame, item_index: DataFrame, item_features: DataFrame, *, k: PositiveInt = 20, source: str = "item_knn"
 ) -> DataFrame:
     """item_id -> its k most similar available items: item_id, rank (from 1), score, support; most similar first.
 

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from recspark.candidates.spreading import runs_of, spread
 from recspark.candidates.user_vectors import SCHEMA, vectors_of
-from recspark.kernels.cooccurrence import Neighbours
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.user_neighbours import BlockSearch, Measure, Nearest
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
@@ -30,7 +30,7 @@ def _search(rows: DataFrame, n: int, measure: Measure) -> DataFrame:
 
     def found(search: BlockSearch | None) -> Iterator[pa.RecordBatch]:
         for columns in search.neighbours() if search else ():
-            yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(Neighbours._fields))
+            yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(NeighbourRows._fields))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         block, own, search = -1, list[pa.RecordBatch](), None

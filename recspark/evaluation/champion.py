@@ -50,7 +50,7 @@ def build_champion(
     *,
     metric: str = "ndcg",
     k: PositiveInt = 10,
-    sources: list[str] = ["als", "item_cosine", "popular"],  # noqa: B006 (a knob's default, never changed)
+    sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006 (a knob's default, never changed)
 ) -> DataFrame:
     """One row: the ranker if its `metric`@`k` on `tune` is at least that of the best single source, else that source.
 

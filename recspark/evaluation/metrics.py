@@ -84,7 +84,7 @@ def build_metrics(
     predictions: DataFrame | None,
     *,
     ks: list[PositiveInt] = [5, 10, 20],  # noqa: B006 (a knob's default, never changed)
-    sources: list[str] = ["als", "item_cosine", "popular"],  # noqa: B006
+    sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006
     rating_model: str = "als",
     popular_share: float = 0.2,
     n_bootstrap: NonNegativeInt = 200,

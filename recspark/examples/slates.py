@@ -182,7 +182,7 @@ def build_examples(
     item_features: ItemFeatures,
     *,
     slate_size: PositiveInt = 100,
-    sources: Sequence[str] = ("als", "item_cosine", "popular"),
+    sources: Sequence[str] = ("als", "item_knn", "popular"),
 ) -> DataFrame:
     """One slate a request: history, user features, the best `slate_size` candidates, their features, labels, weight.
 

@@ -1,10 +1,18 @@
-"""The most similar items of a block of items, from the weighted histories of the users that touch it.
+"""What the items of one block have in common with all others, from the histories that touch the block.
 
-Items are split into blocks by index modulo n_blocks; one call knows every history with an item of its block, so the sums of
-the block's items are complete and nothing but their n best neighbours leaves. For each item the histories that hold it are
-added into one dense row of sums (Gustavson's sparse product, ACM TOMS 4(3), 1978). Histories that do not fit in memory
-together come in chunks: `fold_rows` keeps the sums between them, and continues each sum in the order of the histories, so
-that chunks, blocks and partitions do not change a bit of the result.
+Items are split into blocks by index modulo n_blocks. A block's histories are transposed, and for each of its items those that
+hold it are added into one dense row of sums (Gustavson's sparse product, ACM TOMS 4(3), 1978). Inside, items are numbered by
+popularity: most sums then fall on few cache lines. Histories are added in the order of their users, so that blocks and
+partitions do not change a bit of a sum.
+
+Two forms give the same sums. In the *triangle* a block computes the pairs of its items with more popular ones only, and offers
+each to both items: half the work, but it holds the lists of all items (12 bytes a place), and the lists of the blocks are
+merged. In the *square* it computes whole rows, and holds the lists of its own items.
+
+Memory of a block, in bytes, of E entries of its histories, H lists of n places (all items, or the block's) and N items:
+  44 E + 12 H n + 90 N, and 20 for each pair that is carried on.
+Histories that do not fit in memory together come in groups: `fold` keeps the sums between them. Weighted sums then depend, in
+their last bits, on which histories came together; counts do not.
 """
 
 from __future__ import annotations
@@ -16,169 +24,275 @@ import numpy as np
 from numba import njit
 
 from recspark.kernels.frozen import frozen
-from recspark.kernels.heaps import enters, push, sort_heap
+from recspark.kernels.lists import Neighbours, close_lists, offer, open_lists
+from recspark.kernels.packing import Histories
+from recspark.kernels.similarity import PRODUCT, Measure, score_of
 
-# How many items' neighbours are handed over at once.
-ITEMS_AT_ONCE = 16384
-
-
-class Rows(NamedTuple):
-    """Histories as compressed rows: history u is items[offsets[u]:offsets[u + 1]], each item once, with its weight."""
-
-    offsets: np.ndarray  # int64 [n_rows + 1]
-    items: np.ndarray  # int32
-    weights: np.ndarray  # float64
-
-
-class PairSums(NamedTuple):
-    """Sums so far of the block's items; the item at place p of block b is p * n_blocks + b."""
-
-    offsets: np.ndarray  # int64 [n_places + 1]
-    items: np.ndarray  # int32: the other item
-    dots: np.ndarray  # float64
-    supports: np.ndarray  # int32
+# What is added up of a pair (i, j), and how many numbers that is:
+# COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;
+# STEPS: how often j comes after i, and i after j.
+COUNT, DOT, MOMENTS, STEPS = range(4)
+_WIDTHS = (1, 2, 4, 2)
+SLACK = 1.000001  # more than any rounding
+# How many pairs are handed over at once.
+PAIRS_AT_ONCE = 1 << 22
 
 
-class Neighbours(NamedTuple):
-    """One entry a neighbour, by (idx, position)."""
+class Catalogue(NamedTuple):
+    """The items by popularity, alike for every block: the r-th is item_of[r], and rank_of[item] is its r."""
 
-    idx: np.ndarray  # int64
-    neighbour_idx: np.ndarray  # int64
-    score: np.ndarray  # float32
-    support: np.ndarray  # int32
-    position: np.ndarray  # int32
+    rank_of: np.ndarray  # int32 [n_items]
+    item_of: np.ndarray  # int32 [n_items]
 
 
-NO_SUMS = PairSums(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float64), np.empty(0, np.int32))
+class Sums(NamedTuple):
+    """Sums so far of the block's items, by rank: pair p of its k-th item is offsets[k] <= p < offsets[k + 1]."""
+
+    offsets: np.ndarray  # int64
+    others: np.ndarray  # uint32: the other item's rank
+    values: np.ndarray  # float64 [width, n]
 
 
-@njit(cache=True)
-def _postings(row_offsets, row_items, row_weights, block, n_blocks, n_places):  # type: ignore[no-untyped-def]
-    """For each of the block's items the rows that hold it, ascending, and its weight there."""
-    offsets = np.zeros(n_places + 1, np.int64)
-    for entry in range(row_offsets[0], row_offsets[-1]):
-        if row_items[entry] % n_blocks == block:
-            offsets[row_items[entry] // n_blocks + 1] += 1
-    offsets = np.cumsum(offsets)
-    ends = offsets[:-1].copy()
-    rows, weights = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float64)
-    for row in range(row_offsets.size - 1):
-        for entry in range(row_offsets[row], row_offsets[row + 1]):
-            if row_items[entry] % n_blocks == block:
-                place = row_items[entry] // n_blocks
-                rows[ends[place]], weights[ends[place]] = row, row_weights[entry]
-                ends[place] += 1
-    return offsets, rows, weights
+class Block(NamedTuple):
+    """Which items, in which form, and what is added up."""
+
+    block: int
+    n_blocks: int
+    catalogue: Catalogue
+    triangle: bool
+    mode: int
+    max_gap: int  # STEPS: at most so many steps apart
+
+    @property
+    def own(self) -> np.ndarray:
+        """The ranks of the block's items, ascending."""
+        return np.flatnonzero(self.catalogue.item_of % self.n_blocks == self.block)
+
+
+def by_popularity(counts: np.ndarray) -> Catalogue:
+    """The catalogue of items with `counts` histories each; equals by index."""
+    item_of = np.argsort(-counts, kind="stable").astype(np.int32)
+    rank_of = np.empty_like(item_of)
+    rank_of[item_of] = np.arange(len(item_of), dtype=np.int32)
+    return Catalogue(rank_of, item_of)
 
 
 @njit(cache=True)
-def _add_up(place, sums, postings, rows, dots, supports, touched):  # type: ignore[no-untyped-def]
-    """Earlier sums of the item at `place`, and its rows after them, in the dense `dots` and `supports`; how many are touched."""
-    sum_offsets, sum_items, sum_dots, sum_supports = sums
-    posting_offsets, posting_rows, posting_weights = postings
-    row_offsets, row_items, row_weights = rows
-    n_touched = 0
-    for entry in range(sum_offsets[place], sum_offsets[place + 1]):
-        other = sum_items[entry]
-        dots[other], supports[other] = sum_dots[entry], sum_supports[entry]
-        touched[n_touched] = other
-        n_touched += 1
-    for posting in range(posting_offsets[place], posting_offsets[place + 1]):
-        row, weight = posting_rows[posting], posting_weights[posting]
-        for entry in range(row_offsets[row], row_offsets[row + 1]):
-            other = row_items[entry]
-            if supports[other] == 0:
-                touched[n_touched] = other
-                n_touched += 1
-            dots[other] += weight * row_weights[entry]
-            supports[other] += 1
-    return n_touched
+def _transpose(order, offsets, items, values, rank_of):  # type: ignore[no-untyped-def]
+    """Histories as rows in the given order, by rank within; and of each rank the rows that hold it and its place in each.
 
-
-@njit(cache=True)
-def _fold(sums, postings, rows, n_items):  # type: ignore[no-untyped-def]
-    n_places = sums[0].size - 1
-    dots, supports, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int32), np.empty(n_items, np.int32)
-    offsets = np.zeros(n_places + 1, np.int64)
-    items, kept_dots, kept_supports = np.empty(1024, np.int32), np.empty(1024, np.float64), np.empty(1024, np.int32)
-    for place in range(n_places):
-        n_touched = _add_up(place, sums, postings, rows, dots, supports, touched)
-        start = offsets[place]
-        if start + n_touched > items.size:
-            room = 2 * (start + n_touched) - start
-            items = np.concatenate((items[:start], np.empty(room, np.int32)))
-            kept_dots = np.concatenate((kept_dots[:start], np.empty(room, np.float64)))
-            kept_supports = np.concatenate((kept_supports[:start], np.empty(room, np.int32)))
-        for k in range(n_touched):
-            other = touched[k]
-            items[start + k], kept_dots[start + k], kept_supports[start + k] = other, dots[other], supports[other]
-            dots[other], supports[other] = 0.0, 0
-        offsets[place + 1] = start + n_touched
-    return offsets, items[: offsets[-1]].copy(), kept_dots[: offsets[-1]].copy(), kept_supports[: offsets[-1]].copy()
-
-
-@njit(cache=True)
-def _select(sums, postings, rows, n_items, block, n_blocks, first, last, n, min_support, shrinkage):  # type: ignore[no-untyped-def]
-    dots, supports, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int32), np.empty(n_items, np.int32)
-    items, scores = np.empty((last - first, n), np.int32), np.empty((last - first, n), np.float32)
-    kept_supports, sizes = np.empty((last - first, n), np.int32), np.zeros(last - first, np.int64)
-    for place in range(first, last):
-        line, idx, size = place - first, place * n_blocks + block, 0
-        n_touched = _add_up(place, sums, postings, rows, dots, supports, touched)
-        for k in range(n_touched):
-            other = touched[k]
-            if other == idx or supports[other] < min_support:
-                continue
-            # Rounded before it is compared: equal in the table means equal here.
-            score = np.float32(dots[other] * (supports[other] / (supports[other] + shrinkage)))
-            if enters(items[line], scores[line], size, score, other):
-                size = push(items[line], scores[line], size, score, other)
-        sort_heap(items[line], scores[line], size)
-        for k in range(size):
-            kept_supports[line, k] = supports[items[line, k]]
-        for k in range(n_touched):
-            dots[touched[k]], supports[touched[k]] = 0.0, 0
-        sizes[line] = size
-    return items, scores, kept_supports, sizes
-
-
-def _prepare(sums: PairSums, rows: Rows, block: int, n_blocks: int) -> tuple[PairSums, tuple[np.ndarray, ...], Rows, int]:
-    rows = Rows(frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), frozen(rows.weights, np.float64))
-    n_items = 1 + max((int(column.max()) for column in (rows.items, sums.items) if column.size), default=-1)
-    n_places = max(0, -(-(n_items - block) // n_blocks))
-    offsets = np.pad(sums.offsets, (0, max(0, n_places + 1 - len(sums.offsets))), mode="edge")
-    sums = PairSums(frozen(offsets, np.int64), frozen(sums.items, np.int32), frozen(sums.dots, np.float64), frozen(sums.supports, np.int32))
-    return sums, _postings(*rows, block, n_blocks, len(offsets) - 1), rows, n_items
-
-
-def fold_rows(sums: PairSums, rows: Rows, block: int, n_blocks: int) -> PairSums:
-    """`sums` (NO_SUMS to begin with) and the pairs of `rows` after them, for the items of `block`."""
-    sums, postings, rows, n_items = _prepare(sums, rows, block, n_blocks)
-    return PairSums(*_fold(tuple(sums), postings, tuple(rows), n_items))
-
-
-def top_neighbours(
-    sums: PairSums, rows: Rows, block: int, n_blocks: int, *, n: int, min_support: int, shrinkage: float
-) -> Iterator[Neighbours]:
-    """The n best neighbours of each of the block's items, ITEMS_AT_ONCE items at a time.
-
-    score(i, j) = dot(i, j) * support / (support + shrinkage), rounded to single precision, where dot is the sum of
-    weight(u, i) * weight(u, j) over the rows u that hold both and support their number; pairs with less than `min_support`
-    are left out. Best first by (score descending, neighbour ascending).
+    Indexes are unsigned: numba then leaves out the question whether they count from the end.
     """
-    sums, postings, rows, n_items = _prepare(sums, rows, block, n_blocks)
-    n_places = len(sums.offsets) - 1
-    for first in range(0, n_places, ITEMS_AT_ONCE):
-        last = min(first + ITEMS_AT_ONCE, n_places)
-        items, scores, supports, sizes = _select(
-            tuple(sums), postings, tuple(rows), n_items, block, n_blocks, first, last, n, min_support, float(shrinkage)
+    n_items = rank_of.size
+    holders = np.zeros(n_items + 1, np.int64)
+    for item in items:
+        holders[rank_of[item] + 1] += 1
+    holders = np.cumsum(holders)
+    fill = holders[:-1].copy()
+    rows, sources = np.empty(items.size, np.uint32), np.empty(values.size, np.int64)
+    row_offsets = np.zeros(order.size + 1, np.int64)
+    for row in range(order.size):
+        start, end = offsets[order[row]], offsets[order[row] + 1]
+        row_offsets[row + 1] = row_offsets[row] + end - start
+        for entry in range(start, end):
+            rank = rank_of[items[entry]]
+            rows[fill[rank]] = row
+            if values.size:
+                sources[fill[rank]] = entry
+            fill[rank] += 1
+    fill = row_offsets[:-1].copy()
+    ranks, ranked_values, places = np.empty(items.size, np.uint32), np.empty_like(values), np.empty(items.size, np.uint64)
+    for rank in range(n_items):
+        for holder in range(holders[rank], holders[rank + 1]):
+            place = fill[rows[holder]]
+            fill[rows[holder]] += 1
+            ranks[place], places[holder] = rank, place
+            if values.size:
+                ranked_values[place] = values[sources[holder]]
+    return row_offsets.astype(np.uint64), ranks, ranked_values, holders, rows, places
+
+
+@njit(cache=True)
+def _add_up(mode, max_gap, rank, triangle, histories, sums):  # type: ignore[no-untyped-def]
+    """Add the rows that hold `rank` into the dense `sums` [width x N]; how many entries that were."""
+    row_offsets, ranks, values, holders, rows, places = histories
+    supports, dots = sums[0], sums[-1 if mode != MOMENTS else 1]
+    n_added = 0
+    for holder in range(holders[rank], holders[rank + 1]):
+        place = places[holder]
+        start = row_offsets[rows[holder]]
+        end = place if triangle else row_offsets[rows[holder] + np.uint32(1)]
+        n_added += end - start
+        if mode == COUNT:
+            for entry in range(start, end):
+                supports[ranks[entry]] += 1
+        elif mode == DOT:
+            weight = np.float64(values[place])
+            for entry in range(start, end):
+                supports[ranks[entry]] += 1
+                dots[ranks[entry]] += weight * values[entry]
+        elif mode == MOMENTS:
+            weight = np.float64(values[place])
+            for entry in range(start, end):
+                other, value = ranks[entry], np.float64(values[entry])
+                supports[other] += 1
+                dots[other] += weight * value
+                sums[2, other] += weight * weight
+                sums[3, other] += value * value
+        else:
+            for entry in range(start, end):
+                gap = values[entry] - values[place]
+                supports[ranks[entry]] += 0 < gap <= max_gap
+                dots[ranks[entry]] += 0 < -gap <= max_gap
+    return n_added
+
+
+@njit(cache=True)
+def _touched(k, rank, mode, max_gap, triangle, histories, earlier, sums, others, marks):  # type: ignore[no-untyped-def]
+    """Add up all pairs of the block's k-th item, which is `rank`: n, and the n others whose `sums` are not 0, in `others`."""
+    row_offsets, ranks, _, holders, rows, places = histories
+    before, before_others, before_values = earlier
+    for pair in range(before[k], before[k + 1]):
+        for column in range(sums.shape[0]):
+            sums[column, before_others[pair]] = before_values[column, pair]
+    n_added = before[k + 1] - before[k] + np.int64(_add_up(mode, max_gap, rank, triangle, histories, sums))
+    if not triangle:
+        sums[:, rank] = 0
+    n, reach, first, last = 0, rank if triangle else holders.size - 1, sums[0], sums[-1]
+    if 2 * n_added >= reach:
+        for other in range(reach):
+            others[n] = other
+            n += (first[other] != 0) | (last[other] != 0)
+        return n
+    # Few of the sums were touched: they are found where they came from.
+    for pair in range(before[k], before[k + 1]):
+        other = before_others[pair]
+        marks[other] = rank + 1
+        others[n] = other
+        n += 1
+    for holder in range(holders[rank], holders[rank + 1]):
+        end = places[holder] if triangle else row_offsets[rows[holder] + np.uint32(1)]
+        for entry in range(row_offsets[rows[holder]], end):
+            other = ranks[entry]
+            if marks[other] != rank + 1:
+                marks[other] = rank + 1
+                others[n] = other
+                n += (first[other] != 0) | (last[other] != 0)
+    return n
+
+
+@njit(cache=True)
+def _clear(n, others, sums):  # type: ignore[no-untyped-def]
+    for column in range(sums.shape[0]):
+        for pair in range(n):
+            sums[column, others[pair]] = 0
+
+
+@njit(cache=True)
+def _fold(own, first, mode, max_gap, triangle, histories, earlier, sums, limit):  # type: ignore[no-untyped-def]
+    """The sums of the block's items from the `first` on, until there are `limit` of them; and the first item that is not in them."""
+    width, n_items = sums.shape
+    others, marks = np.empty(n_items + 1, np.uint32), np.zeros(n_items, np.int64)
+    offsets = np.zeros(own.size + 1 - first, np.int64)
+    all_others, all_values, k = np.empty(1024, np.uint32), np.empty((width, 1024)), first
+    while k < own.size and offsets[k - first] < limit:
+        start = offsets[k - first]
+        n = _touched(k, own[k], mode, max_gap, triangle, histories, earlier, sums, others, marks)
+        if start + n > all_others.size:
+            grown_others, grown_values = np.empty(2 * (start + n), np.uint32), np.empty((width, 2 * (start + n)))
+            grown_others[:start], grown_values[:, :start] = all_others[:start], all_values[:, :start]
+            all_others, all_values = grown_others, grown_values
+        for pair in range(n):
+            all_others[start + pair] = others[pair]
+            for column in range(width):
+                all_values[column, start + pair] = sums[column, others[pair]]
+        _clear(n, others, sums)
+        k += 1
+        offsets[k - first] = start + n
+    end = offsets[k - first]
+    return k, offsets[: k - first + 1].copy(), all_others[:end].copy(), all_values[:, :end].copy()
+
+
+@njit(cache=True)
+def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, item_of, min_support, lists):  # type: ignore[no-untyped-def]
+    left, right = measure.left, measure.right
+    others, marks = np.empty(item_of.size + 1, np.uint32), np.zeros(item_of.size, np.int64)
+    # j after i, and i after j: one, where the direction does not count.
+    there, back, dots = sums[0], sums[1 if mode == STEPS else 0], sums[0 if mode in (COUNT, STEPS) else 1]
+    square_i = square_j = 0.0
+    for k in range(own.size):
+        i = own[k]
+        mine = i if triangle else k
+        n = _touched(k, i, mode, max_gap, triangle, histories, earlier, sums, others, marks)
+        for pair in range(n):
+            j = others[pair]
+            support, support_back = there[j], back[j]
+            if max(support, support_back) < min_support:
+                continue
+            if measure.formula == PRODUCT:
+                # Most pairs are worse than what both lists hold: a bound of both scores says so, before anything else is done.
+                most = np.float64(max(support, support_back))
+                bound = (most if mode == STEPS else dots[j]) * max(left[i] * right[j], left[j] * right[i]) * SLACK
+                bound *= most / (most + measure.on_support)
+                if bound < lists.least[mine] and (not triangle or bound < lists.least[j]):
+                    continue
+            if mode == MOMENTS:
+                square_i, square_j = sums[2, j], sums[3, j]
+            score = score_of(measure, i, j, dots[j], support, square_i, square_j)
+            if support >= min_support:
+                offer(lists, mine, item_of[j], score, support)
+            if triangle and support_back >= min_support:
+                if not measure.symmetric or mode == STEPS:
+                    score = score_of(measure, j, i, support_back if mode == STEPS else dots[j], support_back, square_j, square_i)
+                offer(lists, j, item_of[i], score, support_back)
+        _clear(n, others, sums)
+
+
+def no_sums(block: Block) -> Sums:
+    return Sums(np.zeros(len(block.own) + 1, np.int64), np.empty(0, np.uint32), np.empty((_WIDTHS[block.mode], 0)))
+
+
+def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The histories as the kernels read them, and sums of 0."""
+    kind = np.int32 if block.mode == STEPS else np.float32
+    order = np.argsort(rows.users, kind="stable")
+    values = frozen(rows.values if block.mode != COUNT else np.empty(0), kind)
+    histories = _transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
+    counted = block.mode in (COUNT, STEPS)
+    return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), np.int32 if counted else np.float64)
+
+
+def fold(block: Block, earlier: Sums, rows: Histories) -> Sums:
+    """`earlier` (`no_sums` to begin with) and the pairs of `rows` after them."""
+    histories, sums = _opened(block, rows)
+    limit = np.iinfo(np.int64).max
+    return Sums(*_fold(block.own, 0, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, limit)[1:])
+
+
+def count(block: Block, earlier: Sums, rows: Histories) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(item, other, support) of every pair of the block, PAIRS_AT_ONCE or a little more at a time."""
+    histories, sums = _opened(block, rows)
+    own, item_of, k = block.own, block.catalogue.item_of, 0
+    while k < len(own):
+        start = k
+        k, offsets, others, values = _fold(
+            own, start, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, PAIRS_AT_ONCE
         )
-        filled = np.arange(n) < sizes[:, None]
-        place, position = np.nonzero(filled)
-        yield Neighbours(
-            (first + place) * n_blocks + block,
-            items[filled].astype(np.int64),
-            scores[filled],
-            supports[filled],
-            position.astype(np.int32),
-        )
+        yield np.repeat(item_of[own[start:k]], np.diff(offsets)), item_of[others], values[0].astype(np.int64)
+
+
+def top_neighbours(block: Block, earlier: Sums, rows: Histories, measure: Measure, *, n: int, min_support: int) -> Neighbours:
+    """The n best of each item that this block knows of, best first by (score descending, neighbour ascending).
+
+    Only scores above 0 and pairs of at least `min_support` count. In the triangle form an item's list is complete only when
+    those of all blocks are merged (`lists.merge`).
+    """
+    if block.mode == DOT and not len(earlier.others) and bool((rows.values == 1).all()):
+        block = block._replace(mode=COUNT)  # dot and support are then one number
+        earlier = no_sums(block)
+    histories, sums = _opened(block, rows)
+    own, item_of = block.own, block.catalogue.item_of
+    lists = open_lists(len(item_of) if block.triangle else len(own), n)
+    ranked = measure._replace(left=measure.left[item_of], right=measure.right[item_of], counts=measure.counts[item_of])
+    _select(own, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, ranked, item_of, min_support, lists)
+    return close_lists(lists, item_of if block.triangle else item_of[own])

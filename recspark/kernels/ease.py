@@ -12,9 +12,9 @@ import numpy as np
 from numba import njit
 from scipy.linalg import get_lapack_funcs
 
-from recspark.kernels.cooccurrence import Neighbours
 from recspark.kernels.frozen import frozen
 from recspark.kernels.heaps import enters, push, sort_heap
+from recspark.kernels.lists import NeighbourRows
 
 # Rows whose weights are gathered at once: the inverse is read along both of its triangles, in runs of so many.
 _ROWS_AT_ONCE = 256
@@ -103,7 +103,7 @@ def _select(inverse, diagonal, first, least, least_rows):  # type: ignore[no-unt
     return columns, weights, sizes
 
 
-def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[Neighbours]:
+def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[NeighbourRows]:
     """The weights B(i, j) that are not 0 and, in absolute value, among the n largest on item j (all: None).
 
     By (i, weight descending, j). `matrix` holds P on and above the diagonal, as `invert_upper` leaves it, and the counts below
@@ -122,6 +122,6 @@ def top_weights(matrix: np.ndarray, ids: np.ndarray, n: int | None) -> Iterator[
         row, position = np.nonzero(filled)
         chosen = columns[filled]
         supports = counts[row, chosen].astype(np.int32)
-        yield Neighbours(
+        yield NeighbourRows(
             ids[first + row].astype(np.int64), ids[chosen].astype(np.int64), weights[filled], supports, position.astype(np.int32)
         )

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from recspark.kernels.cooccurrence import Neighbours
 from recspark.kernels.frozen import frozen
 from recspark.kernels.heaps import enters, push, sort_heap
+from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.masks import Mask
 from recspark.kernels.selection import empty_lists
 from recspark.kernels.topk import choose_touched
@@ -196,7 +196,7 @@ class BlockSearch:
         heaps = (self._heap, self._scores, self._filled)
         _offer(tuple(others), sizes, self._postings, self.users.ids, self._sizes, tuple(self.measure), tuple(self._sums), *heaps)
 
-    def neighbours(self) -> Iterator[Neighbours]:
+    def neighbours(self) -> Iterator[NeighbourRows]:
         """What was found; nothing may be offered afterwards."""
         _sort_rows(self._heap, self._scores, self._filled)
         for first in range(0, len(self._filled), USERS_AT_ONCE):
@@ -206,7 +206,7 @@ class BlockSearch:
             entries = self._heap[some][filled]
             supports = (entries & ((1 << _SUPPORT_BITS) - 1)).astype(np.int32)
             scores = self._scores[some][filled]
-            yield Neighbours(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
+            yield NeighbourRows(self.users.ids[first + place], entries >> _SUPPORT_BITS, scores, supports, position.astype(np.int32))
 
 
 class Nearest:

@@ -18,7 +18,7 @@ from recspark.kernels.ladder import climb, explain
 from recspark.kernels.masks import mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
-from recspark.tables.lineage import ItemFeatures, ItemNeighbours, ItemPopularity, ItemVectors
+from recspark.tables.lineage import ItemFeatures, ItemPopularity, ItemVectors, KnnNeighbours
 
 # Why a request gets fewer than k: fixed, so that they can be counted.
 TOO_FEW = "too few available items are unseen"
@@ -183,11 +183,11 @@ def build_staged(
     user_index: DataFrame,
     item_popularity: ItemPopularity,
     item_features: ItemFeatures,
-    item_neighbours: ItemNeighbours | None,
+    item_neighbours: KnnNeighbours | None,
     item_vectors: ItemVectors | None,
     ranked: DataFrame | None,
     *,
-    sources: list[str] = ["als", "item_cosine", "popular"],  # noqa: B006 (a knob's default, never changed)
+    sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006 (a knob's default, never changed)
     n_because: PositiveInt = 3,
 ) -> DataFrame:
     """One row a request: k distinct, unseen, available items with reasons, or as many as there are and why not k.

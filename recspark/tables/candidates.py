@@ -3,7 +3,7 @@
 from recspark.tables.contract import SHARD, Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
-_SOURCE = Column("source", "string", "The model that wrote the row: als, item_cosine, popular.")
+_SOURCE = Column("source", "string", "The model that wrote the row: als, item_knn, item_next, rp3beta, popular.")
 _REQUEST = Column("request_idx", "bigint", "The request.")
 
 VECTORS = Table(
@@ -29,7 +29,7 @@ NEIGHBOURS = Table(
         Column("kind", "string", "user or item.", check="kind in ('user', 'item')"),
         Column("idx", "bigint", "Whose neighbours these are."),
         Column("neighbour_idx", "bigint", "The neighbour."),
-        Column("score", "float", "Similarity.", check="not isnan(score)"),
+        Column("score", "float", "How much the neighbour speaks for itself, by the source's measure.", check="not isnan(score)"),
         Column("support", "int", "Users (or items) that both share."),
         Column("position", "int", "Place in the list, from 0; by (score descending, neighbour_idx)."),
     ),

@@ -131,7 +131,7 @@ Tell = Annotated[Callable[[str, Any], None], Facts()]
 
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
 ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
-ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_cosine'", ("idx", "position"))]
-OwnItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
+ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
+KnnNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_knn'", ("idx", "position"))]
 ItemPopularity = Annotated["Published", AsArrays("popularity", None, ("item_idx",))]
 ItemFeatures = Annotated["Published", AsArrays("item_features", None, ("item_idx",))]

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recspark.candidates.als import fit_als, score_als_candidates
-from recspark.candidates.cosine import build_item_cosine
+from recspark.candidates.item_knn import build_item_knn
 from recspark.handover.arrays import Published
 from recspark.runtime.config import conf_folder, load_layers
 from recspark.runtime.session import n_slots, start_session
@@ -102,7 +102,7 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
     return statistics.median(told["fit"]["seconds"]), {**result, "whole": whole}
 
 
-def item_cosine(
+def item_knn(
     folder: str, *, n_neighbours: int, min_support: int, users: bool = False, to: str | None = None
 ) -> tuple[float, dict[str, Any]]:
     """Item-item cosine; with `users` the same of users, each being the other's item."""
@@ -112,9 +112,7 @@ def item_cosine(
         interactions = interactions.withColumns(swapped)
     settings: dict[str, Any] = {"n_neighbours": n_neighbours, "min_support": min_support, "shrinkage": 0.0}
     return timed(
-        lambda: materialise(
-            build_item_cosine(interactions, weights=WEIGHTS, value_as="ignore", max_items_per_user=UNCAPPED, **settings), to
-        )
+        lambda: materialise(build_item_knn(interactions, weights=WEIGHTS, value_as="ignore", max_items_per_user=UNCAPPED, **settings), to)
     )
 
 

@@ -3,11 +3,15 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from implicit.als import AlternatingLeastSquares
 from pyspark.sql import functions as F
@@ -178,6 +182,35 @@ def test_context_users_are_folded_in_as_a_half_step_of_the_fit(events, fit, knob
         expected = np.linalg.solve((f.T * w) @ f + unobserved * f.T @ f + lam, f.T @ pull)
         found = np.append(users[100 + user][0], users[100 + user][1]) if explicit else users[100 + user][0]
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def _fitting() -> list[int]:
+    """The worker processes that are connected with each other, as tasks of a fit are."""
+    workers = [process for process in psutil.Process().children(recursive=True) if "python" in process.name()]
+    ends = [(worker.pid, one.laddr.port, one.raddr.port) for worker in workers for one in worker.net_connections() if one.raddr]
+    owner = {port: pid for pid, port, _ in ends}
+    return sorted({pid for pid, _, port in ends if owner.get(port, pid) != pid})
+
+
+def test_a_task_that_is_killed_in_mid_iteration_changes_nothing(events, fit, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    # 9,000 events and 32 factors: an iteration takes long enough to be met.
+    frame = events([(user, item) for user in range(150) for item in range(120) if (user + item) % 2 == 0])
+    knobs = {"max_iter": 300, "rank": 32, "checkpoint_interval": 10}
+    folder, killed = tmp_path / "killed", []
+
+    def kill_one() -> None:
+        while len(list(folder.glob("of-2/*/*.npz"))) < 2:
+            time.sleep(0.002)
+        killed.append(_fitting()[0])
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    found, told = fit(frame, folder=str(folder), **knobs)
+    killer.join()
+    assert killed[0] not in [block["process"] for block in told["fit"]["blocks"]]
+    assert len(told["fit"]["losses"]) == 300
+    assert sorted(found.collect()) == sorted(fit(frame, **knobs)[0].collect())
 
 
 def test_a_warm_start_begins_where_the_earlier_fit_ended_and_initialises_new_items(events, fit) -> None:  # type: ignore[no-untyped-def]

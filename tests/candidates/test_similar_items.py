@@ -12,7 +12,7 @@ def test_ids_ranks_and_only_available_items(table) -> None:  # type: ignore[no-u
     features = table(ITEM_FEATURES, [{"item_idx": place, "available": place != 2} for place in range(5)])
     lists = {0: [(2, 0.9), (1, 0.8), (4, 0.7), (3, 0.6)], 1: [(2, 0.5)]}
     rows = [
-        {"source": "item_cosine", "kind": "item", "idx": idx, "neighbour_idx": other, "score": score, "support": 7, "position": place}
+        {"source": "item_knn", "kind": "item", "idx": idx, "neighbour_idx": other, "score": score, "support": 7, "position": place}
         for idx, others in lists.items()
         for place, (other, score) in enumerate(others)
     ]

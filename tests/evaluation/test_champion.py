@@ -5,7 +5,7 @@ from recspark.evaluation.champion import build_champion
 from recspark.tables import CHAMPION, METRICS, RANKERS
 from recspark.tables.contract import Table, conform
 
-SOURCES = ["als", "item_cosine", "popular"]
+SOURCES = ["als", "item_knn", "popular"]
 RETURNED = Table(CHAMPION.name, CHAMPION.doc, CHAMPION.columns[1:], ())
 
 
@@ -38,10 +38,10 @@ def champion(table, values, rankers=None, **knobs):
             "0.2000, is at least that of the best source, popular, 0.2000",
         ),
         (
-            {"ranker": 0.1, "als": 0.1, "item_cosine": 0.25},
-            "item_cosine",
-            ("item_cosine", 0.25),
-            "0.1000, is below that of item_cosine, 0.2500: ndcg@10 decides for the source",
+            {"ranker": 0.1, "als": 0.1, "item_knn": 0.25},
+            "item_knn",
+            ("item_knn", 0.25),
+            "0.1000, is below that of item_knn, 0.2500: ndcg@10 decides for the source",
         ),
         (
             {"als": 0.1, "popular": 0.25},
@@ -49,7 +49,7 @@ def champion(table, values, rankers=None, **knobs):
             ("popular", 0.25),
             "no ranker was measured on tune: popular has the best ndcg@10 of the sources, 0.2500",
         ),
-        ({"ranker": float("nan"), "als": 0.1, "item_cosine": 0.1}, "als", ("als", 0.1), "no ranker was measured on tune: als"),
+        ({"ranker": float("nan"), "als": 0.1, "item_knn": 0.1}, "als", ("als", 0.1), "no ranker was measured on tune: als"),
         ({"ranker": 0.1}, "ranker", ("popular", None), "0.1000, stands alone: no source was measured"),
         ({"als": None, "other": 0.5}, "popular", ("popular", None), "no model has a ndcg@10 on tune: popular is published"),
     ],
@@ -75,7 +75,7 @@ def test_without_labelled_slates_there_was_no_ranker_to_measure(table):
 def test_other_metric_and_no_popular(table):
     row = champion(table, {}, metric="recall", k=10, sources=["als", "popular"])
     assert (row.model, row.metric, row.best_source_value) == ("popular", "recall@10", 0.9)
-    assert champion(table, {}, k=20, sources=["als", "item_cosine"]).model == "item_cosine"
+    assert champion(table, {}, k=20, sources=["als", "item_knn"]).model == "item_knn"
 
 
 def test_without_rows_popular(table):

@@ -18,9 +18,9 @@ from tests.worlds import checkerboard, write_events, write_items
 SMALL: dict[str, Any] = {
     "torch": {"n_processes": 2},
     "vectors_als": {"rank": 4, "max_iter": 5, "reg": 0.02},
-    "neighbours_item_cosine": {"n_neighbours": 8, "min_support": 1, "n_blocks": 2},
+    "neighbours_item_knn": {"n_neighbours": 8, "min_support": 1, "n_blocks": 2},
     "source_candidates_als": {"n_candidates": 8},
-    "source_candidates_item_cosine": {"n_candidates": 8},
+    "source_candidates_item_knn": {"n_candidates": 8},
     "source_candidates_popular": {"n_candidates": 8},
     "examples": {"slate_size": 16},
     "histories": {"max_length": 8},

@@ -72,7 +72,7 @@ def test_label_and_hidden_rows_change_nothing_before_the_labels(spark, finished,
             stored = stored.where(F.col(column) == value)
         assert difference(again, stored.select(*again.columns)) == "", job.name
         compared.append(job.name)
-    assert {"histories", "popularity", "requests", "seen", "vectors_als", "neighbours_item_cosine"} <= set(compared)
+    assert {"histories", "popularity", "requests", "seen", "vectors_als", "neighbours_item_knn"} <= set(compared)
     assert ("feature_stats_item" in compared) == (part == "fit")  # fitted once, for every horizon
 
 

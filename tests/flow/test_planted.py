@@ -40,10 +40,10 @@ def test_the_ranker_wins_where_only_features_tell(spark, tmp_path, run_river):
     config = write_config(
         tmp_path,
         splits={"kind": "last_n", "n_fit": 1, "n_tune": 1, "n_test": 1},
-        sources=["item_cosine", "popular"],
+        sources=["item_knn", "popular"],
         torch={"n_processes": 1},
-        neighbours_item_cosine={"n_neighbours": 8, "min_support": 3, "n_blocks": 2},
-        source_candidates_item_cosine={"n_candidates": N_ITEMS},
+        neighbours_item_knn={"n_neighbours": 8, "min_support": 3, "n_blocks": 2},
+        source_candidates_item_knn={"n_candidates": N_ITEMS},
         source_candidates_popular={"n_candidates": N_ITEMS},
         candidates={"n_candidates": N_ITEMS},
         examples={"slate_size": N_ITEMS},
@@ -65,10 +65,10 @@ def test_the_ranker_wins_where_only_features_tell(spark, tmp_path, run_river):
     assert champion.model == "ranker", champion.reason
     ndcg = read("metrics").where("horizon = 'last_1/tune' AND metric = 'ndcg' AND k = 10 AND slice = 'all'").collect()
     own = {row.model: row.value for row in ndcg if not row.baseline}
-    assert own["ranker"] > 2 * max(own["item_cosine"], own["popular"])
+    assert own["ranker"] > 2 * max(own["item_knn"], own["popular"])
     # Each paired difference's 95 % interval is above zero.
     paired = {row.baseline: row.low for row in ndcg if row.model == "ranker" and row.baseline}
-    assert set(paired) == {"item_cosine", "popular"}
+    assert set(paired) == {"item_knn", "popular"}
     assert min(paired.values()) > 0
     shown = read("recommendations").select("user_id", F.explode("items").alias("one")).collect()
     assert {row.one.rung for row in shown} == {"ranker"}

@@ -61,7 +61,7 @@ def test_the_summary_holds_what_a_person_wants_to_see(finished):
     folder, summary = finished
     assert summary["intake"]["rows_in"] == summary["intake"]["kept"] == 480
     models = {row["model"] for row in summary["metrics"]["rows"]}
-    assert {"als", "item_cosine", "popular"} <= models
+    assert {"als", "item_knn", "popular"} <= models
     assert summary["champion"]["reason"]
     assert all(gate["passed"] for gate in summary["gates"])
     assert len(summary["users"]) == 3
@@ -92,7 +92,5 @@ def test_every_source_has_its_slice_at_every_horizon(spark, finished):
     """The sources' jobs write one table, two at a time: neither may drop what the other wrote."""
     rows = live(spark, finished[0], "source_candidates").groupBy("source", "horizon").count().collect()
     assert {(row.source, row.horizon) for row in rows} == {
-        (source, horizon)
-        for source in ("als", "item_cosine", "popular")
-        for horizon in ("last_2/fit", "last_2/tune", "last_2/test", "serve")
+        (source, horizon) for source in ("als", "item_knn", "popular") for horizon in ("last_2/fit", "last_2/tune", "last_2/test", "serve")
     }

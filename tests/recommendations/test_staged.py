@@ -199,7 +199,7 @@ def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, array
 
 def test_neighbours_and_vectors_are_optional_and_of_one_source_each():
     inputs = {one.parameter: one for one in JOB.inputs}
-    for parameter, source in (("item_neighbours", "item_cosine"), ("item_vectors", "als")):
+    for parameter, source in (("item_neighbours", "item_knn"), ("item_vectors", "als")):
         assert inputs[parameter].optional
         assert f"source = '{source}'" in inputs[parameter].marker.where
 

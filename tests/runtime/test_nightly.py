@@ -27,7 +27,7 @@ def switched_on(*assignments):
 def test_what_can_do_without_a_section_goes_on_without_it():
     everything = set(switched_on())
     assert {"recommendations", "similar_items", "vectors_als"} <= everything
-    without = set(switched_on("vectors_als=null", "sources=[item_cosine,popular]"))
+    without = set(switched_on("vectors_als=null", "sources=[item_knn,popular]"))
     assert everything - without == {"vectors_als", "source_candidates_als"}
     assert "recommendations" not in switched_on("recommendations=null")
 
@@ -37,8 +37,8 @@ def test_neighbours_are_computed_where_something_reads_them():
         return {name for name in switched_on(*assignments) if name.startswith(("neighbours", "source_candidates"))}
 
     popular = {"source_candidates_popular"}
-    # similar_items reads item_cosine's, whatever proposes.
-    assert neighbours("sources=[popular]") == popular | {"neighbours_item_cosine"}
+    # similar_items reads item_knn's, whatever proposes.
+    assert neighbours("sources=[popular]") == popular | {"neighbours_item_knn"}
     assert neighbours("sources=[popular]", "similar_items=null") == popular
     both = {f"{table}_{source}" for table in ("neighbours", "source_candidates") for source in ("ease", "user_knn")}
     assert neighbours("sources=[ease, user_knn, popular]", "similar_items.source=ease") == popular | both
@@ -56,11 +56,11 @@ def test_neighbours_are_computed_where_something_reads_them():
         ),
         (["vectors_als=null", "sources=[als]"], r"source_candidates_als reads vectors, .*`vectors_als` is null"),
         (
-            ["neighbours_item_cosine=null"],
-            r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_cosine` is null",
+            ["neighbours_item_knn=null"],
+            r"similar_items cannot be made: similar_items reads neighbours, `neighbours_item_knn` is null",
         ),
         (
-            # The neighbours of item_cosine, which similar_items reads, are no substitute for EASE's weights.
+            # The neighbours of item_knn, which similar_items reads, are no substitute for EASE's weights.
             ["sources=[ease]", "neighbours_ease=null"],
             r"source_candidates_ease reads neighbours, `neighbours_ease` is null; give `neighbours_ease` a section",
         ),

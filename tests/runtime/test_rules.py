@@ -65,12 +65,15 @@ def test_the_shop_fits(jobs: dict[str, Job]):
     ("changes", "problem"),
     [
         (
-            ["sources=[als, itemcosine]"],
-            "sources: 'itemcosine' is not among the candidate sources (als, ease, item_cosine, popular, user_knn)",
+            ["sources=[als, itemknn]"],
+            "sources: 'itemknn' is not among the candidate sources (als, ease, item_knn, item_next, popular, rp3beta, user_knn)",
         ),
         (["sources=[als, als, popular]"], "sources: 'als' stands there twice; name it once"),
         (["sources=[als]", "champion.sources=[popular]"], "champion.sources: 'popular' is not among sources (als)"),
-        (["similar_items.source=als"], "similar_items.source: 'als' is not among the sources of neighbours (ease, item_cosine, user_knn)"),
+        (
+            ["similar_items.source=als"],
+            "similar_items.source: 'als' is not among the sources of neighbours (ease, item_knn, item_next, rp3beta, user_knn)",
+        ),
         (["labels.types=[purchase]"], "labels.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["seen.types=[purchase]"], "seen.types: 'purchase' is not among events.types (view, cart, buy)"),
         (["histories.types=[view, like]"], "histories.types: 'like' is not among events.types (view, cart, buy)"),
@@ -158,7 +161,7 @@ def test_what_does_not_fit_together_is_said(jobs: dict[str, Job], changes: list[
         ("splits={kind: time}", "splits.kind: time"),
         ("splits={kind: production}", "splits.kind: production"),
         ("vectors_als.half_life_days=30", "vectors_als.half_life_days: 30"),
-        ("neighbours_item_cosine.half_life_days=30", "neighbours_item_cosine.half_life_days: 30"),
+        ("neighbours_item_knn.half_life_days=30", "neighbours_item_knn.half_life_days: 30"),
         ("popularity.half_life_days=30", "popularity.half_life_days: 30"),
         ("seen={policy: window, window_days: 30}", "seen.policy: window"),
     ],

@@ -1,0 +1,286 @@
+"""From loose entries (user, item, value) to what items have in common: numbers leave the JVM at once, in binary chunks.
+
+Three stages, each a kernel between two shuffles of few, large rows: entries are gathered by users; a block of users becomes
+sorted, capped histories, and goes to every block of items that it touches; a block of items adds its pairs up. No pair is
+ever a row before it is chosen, or counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+
+from recspark.candidates.spreading import spread
+from recspark.kernels.cooccurrence import STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.lists import Neighbours, merge
+from recspark.kernels.packing import Histories, Totals, as_histories, rows_of_block, totals_of
+from recspark.kernels.similarity import Measure
+
+NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
+# Entries in a binary row. Some rows make one Arrow batch, so that one must not hold gigabytes.
+_CHUNK = 1 << 15
+# Entries that a task of the first stage holds before it hands them on.
+_GATHERED = 1 << 22
+# Histories' entries that a block adds up at once (44 bytes each); beyond it, sums are folded and carried on.
+_ENTRIES_AT_ONCE = 1 << 26
+# Places in the lists of all items (24 bytes each) that a block may hold: beyond it, it computes whole rows of its own items.
+_PLACES = 1 << 25
+
+# A block of users -> what of each entry is added up, float64 or int64, and what is summed of each item, float64.
+Weigh = Callable[[Histories], tuple[np.ndarray, np.ndarray]]
+
+
+class Rules(NamedTuple):
+    """What is added up of histories, and how an item's totals and the pairs become scores."""
+
+    mode: int
+    weigh: Weigh
+    measure: Callable[[np.ndarray, np.ndarray, int], Measure]  # counts, sums [n_items], number of histories
+    max_gap: int = (1 << 31) - 1
+    divide: bool = False  # each list by the sum of its scores
+
+
+class Entries(NamedTuple):
+    """What a batch of the stages carries, as flat arrays."""
+
+    users: np.ndarray
+    items: np.ndarray
+    values: np.ndarray
+
+
+def _flat(column: pa.Array, dtype: type) -> np.ndarray:
+    """A binary column as one array: its rows stand behind each other."""
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    data = column.buffers()[2]
+    return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].view(dtype) if data is not None else np.empty(0, dtype)
+
+
+def _binary(array: np.ndarray, ends: np.ndarray) -> pa.Array:
+    """`array` cut before each of `ends` [n + 1], as a binary column of n rows."""
+    data = np.ascontiguousarray(array)
+    offsets = (ends * data.itemsize).astype(np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _gather_by_user(entries: DataFrame, n_blocks: int, kind: type) -> DataFrame:
+    """user_block, and the entries of it as chunks of users (int64), items (int32) and values (`kind`)."""
+
+    def handed_on(waiting: list[Entries]) -> Iterator[pa.RecordBatch]:
+        users, items, values = (np.concatenate(columns) for columns in zip(*waiting, strict=True))
+        blocks = users % n_blocks
+        for block in range(n_blocks):
+            own = np.flatnonzero(blocks == block) if n_blocks > 1 else np.arange(len(users))
+            ends = np.append(np.arange(0, len(own), _CHUNK), len(own))
+            columns = [_binary(column[own], ends) for column in (users, items, values)]
+            names = ["user_block", "users", "items", "values"]
+            yield pa.RecordBatch.from_arrays([pa.array(np.full(len(ends) - 1, block, np.int32)), *columns], names=names)
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting: list[Entries] = []
+        n = 0
+        for batch in batches:
+            users, items, values = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("user_idx", "item_idx", "value"))
+            waiting.append(Entries(users, items, values.astype(kind, copy=False)))
+            n += len(users)
+            if n >= _GATHERED:
+                yield from handed_on(waiting)
+                waiting, n = [], 0
+        if n:
+            yield from handed_on(waiting)
+
+    chunks = entries.select("user_idx", "item_idx", "value").mapInArrow(run, "user_block int, users binary, items binary, values binary")
+    return spread(chunks, "user_block", n_blocks)
+
+
+_PACKED = (
+    "block int, is_history boolean, users binary, lengths binary, items binary, values binary, counts binary, high binary, low binary, "
+    "n_histories bigint"
+)
+_PACKED_NAMES = [part.split()[0] for part in _PACKED.split(", ")]
+_EMPTY = np.empty(0, np.uint8)
+
+
+def _packed_rows(block: int, is_history: bool, ends: np.ndarray, n_histories: int, columns: list[pa.Array]) -> pa.RecordBatch:
+    n = len(ends) - 1
+    names = [pa.array(np.full(n, block, np.int32)), pa.array(np.full(n, is_history))]
+    return pa.RecordBatch.from_arrays([*names, *columns, pa.array(np.full(n, n_histories))], names=_PACKED_NAMES)
+
+
+def _histories_of(histories: Histories, block: int, n_blocks: int, kind: type) -> pa.RecordBatch:
+    rows = rows_of_block(histories, block, n_blocks)
+    n = len(rows.users)
+    # Cut between histories, at the first end behind each _CHUNK entries.
+    cuts = np.unique(np.append(np.searchsorted(rows.offsets, np.arange(0, rows.offsets[-1], _CHUNK)), n))
+    of_entries = rows.offsets[cuts]
+    nothing = [_binary(_EMPTY, np.zeros(len(cuts), np.int64))] * 3
+    columns = [
+        _binary(rows.users, cuts),
+        _binary(np.diff(rows.offsets).astype(np.int32), cuts),
+        _binary(rows.items, of_entries),
+        _binary(rows.values.astype(kind, copy=False), of_entries) if len(rows.values) else nothing[0],
+    ]
+    return _packed_rows(block, True, cuts, 0, [*columns, *nothing])
+
+
+def _totals_for(totals: Totals, block: int, n_histories: int) -> pa.RecordBatch:
+    ends = np.array([0, len(totals.items)])
+    nothing = _binary(_EMPTY, np.zeros(2, np.int64))
+    columns = [nothing, nothing, _binary(totals.items, ends), nothing, *(_binary(column, ends) for column in totals[1:])]
+    return _packed_rows(block, False, ends, n_histories, columns)
+
+
+def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int, seed: int) -> DataFrame:
+    """`entries` (user_idx bigint, item_idx int, value double or bigint) as histories for each of n_blocks blocks of items.
+
+    Block b is in partition b: first the totals of all items, then every whole history that holds an item with index modulo
+    n_blocks equal to b. Memory of a task: 60 bytes an entry of its users.
+    """
+    kind = np.int64 if rules.mode == STEPS else np.float64
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        parts = [
+            Entries(_flat(batch.column("users"), np.int64), _flat(batch.column("items"), np.int32), _flat(batch.column("values"), kind))
+            for batch in batches
+        ]
+        if not any(len(part.users) for part in parts):
+            return
+        loose = Entries(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        parts.clear()
+        histories = as_histories(*loose, limit=max_items_per_user, seed=seed, first=rules.mode == STEPS)
+        del loose
+        values, summed = rules.weigh(histories)
+        histories = histories._replace(values=values)
+        totals = totals_of(histories.items, summed)
+        for block in range(n_blocks):
+            yield _totals_for(totals, block, len(histories.users))
+            yield _histories_of(histories, block, n_blocks, np.int32 if rules.mode == STEPS else np.float32)
+
+    packed = _gather_by_user(entries, n_blocks, kind).mapInArrow(run, _PACKED)
+    return spread(packed, "block", n_blocks).sortWithinPartitions("block", "is_history")
+
+
+class BlockOfItems:
+    """What a task knows of the block of items it is at: the items' totals, histories not yet added up, and the sums of those before."""
+
+    def __init__(self, block: int, n_blocks: int, rules: Rules, n: int | None) -> None:
+        self.number, self.n_histories = block, 0
+        self._n_blocks, self._rules, self._n = n_blocks, rules, n
+        self._totals: list[Totals] = []
+        self._waiting: list[tuple[np.ndarray, ...]] = []
+        self._n_entries = 0
+        self._sums: Sums | None = None
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        first = pc.sum(pc.invert(rows.column("is_history"))).as_py() or 0
+        for row in range(first):
+            one = rows.slice(row, 1)
+            kinds = {"items": np.int32, "counts": np.int64, "high": np.float64, "low": np.float64}
+            self._totals.append(Totals(*(_flat(one.column(name), kind) for name, kind in kinds.items())))
+            self.n_histories += one.column("n_histories")[0].as_py()
+        histories = rows.slice(first)
+        kinds = {"users": np.int64, "lengths": np.int32, "items": np.int32}
+        kinds["values"] = np.int32 if self._rules.mode == STEPS else np.float32
+        self._waiting.append(tuple(_flat(histories.column(name), kind) for name, kind in kinds.items()))
+        self._n_entries += len(self._waiting[-1][2])
+        if self._n_entries >= _ENTRIES_AT_ONCE:
+            block = self.block
+            self._sums = fold(block, self._sums or no_sums(block), self.take())
+
+    @property
+    def totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each item the number of histories that hold it, and its sum."""
+        n_items = 1 + max((int(part.items[-1]) for part in self._totals if len(part.items)), default=-1)
+        counts, sums, rest = np.zeros(n_items, np.int64), np.zeros(n_items), np.zeros(n_items)
+        for part in self._totals:
+            counts[part.items] += part.counts
+            total = sums[part.items] + part.high
+            shift = total - sums[part.items]
+            rest[part.items] += (sums[part.items] - (total - shift)) + (part.high - shift) + part.low
+            sums[part.items] = total
+        return counts, sums + rest
+
+    @property
+    def block(self) -> Block:
+        counts, _ = self.totals
+        triangle = self._n is None or len(counts) * self._n <= _PLACES
+        return Block(self.number, self._n_blocks, by_popularity(counts), triangle, self._rules.mode, self._rules.max_gap)
+
+    def take(self) -> Histories:
+        users, lengths, items, values = (np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        self._waiting, self._n_entries = [], 0
+        return Histories(users, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), items, values)
+
+    def carried(self, block: Block) -> Sums:
+        return self._sums or no_sums(block)
+
+    def neighbours(self, n: int, min_support: int) -> Neighbours:
+        block, measure = self.block, self._rules.measure(*self.totals, self.n_histories)
+        return top_neighbours(block, self.carried(block), self.take(), measure, n=n, min_support=min_support)
+
+
+def blocks_of(batches: Iterable[pa.RecordBatch], n_blocks: int, rules: Rules, n: int | None) -> Iterator[BlockOfItems]:
+    """Each block of the partition, when all of it has come."""
+    current, number = None, -1
+    for batch in batches:
+        blocks = batch.column("block").to_numpy(zero_copy_only=False)
+        starts = np.flatnonzero(np.diff(blocks, prepend=-1))
+        for start, end in zip(starts, [*starts[1:], len(blocks)], strict=True):
+            if current is None or blocks[start] != number:
+                if current is not None:
+                    yield current
+                number = int(blocks[start])
+                current = BlockOfItems(number, n_blocks, rules, n)
+            current.add(batch.slice(start, end - start))
+    if current is not None:
+        yield current
+
+
+def _lists_of_blocks(histories: DataFrame, rules: Rules, n_blocks: int, n: int, min_support: int) -> DataFrame:
+    """part, and entries of lists of items with index modulo n_blocks equal to it."""
+    names = ["part", *Neighbours._fields]
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for block in blocks_of(batches, n_blocks, rules, n):
+            found = block.neighbours(n, min_support)
+            for part in range(n_blocks):
+                own = np.flatnonzero(found.items % n_blocks == part)
+                ends = np.append(np.arange(0, len(own), _CHUNK), len(own))
+                columns = [_binary(column[own], ends) for column in found]
+                yield pa.RecordBatch.from_arrays([pa.array(np.full(len(ends) - 1, part, np.int32)), *columns], names=names)
+
+    return histories.mapInArrow(run, "part int, items binary, others binary, scores binary, supports binary")
+
+
+def neighbours_of(histories: DataFrame, rules: Rules, *, n_blocks: int, n: int, min_support: int) -> DataFrame:
+    """The n best neighbours of each item (columns NEIGHBOURS), from `spread_histories` with the same rules and n_blocks."""
+    kinds = dict(zip(Neighbours._fields, (np.int32, np.int32, np.float32, np.int32), strict=True))
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        parts = [tuple(_flat(batch.column(name), kind) for name, kind in kinds.items()) for batch in batches]
+        if parts:
+            yield finished(merge(Neighbours(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), n), rules.divide)
+
+    lists = _lists_of_blocks(histories, rules, n_blocks, n, min_support)
+    return spread(lists, "part", n_blocks).mapInArrow(run, NEIGHBOURS)
+
+
+def finished(lists: Neighbours, divide: bool) -> pa.RecordBatch:
+    """Sorted lists as rows, with positions; `divide`: scores as shares of their list."""
+    starts = np.flatnonzero(np.diff(lists.items, prepend=-1))
+    lengths = np.diff(np.append(starts, len(lists.items)))
+    position = np.arange(len(lists.items)) - np.repeat(starts, lengths)
+    scores = lists.scores
+    if divide and len(starts):
+        scores = (scores / np.repeat(np.add.reduceat(scores.astype(np.float64), starts), lengths)).astype(np.float32)
+    columns = [lists.items.astype(np.int64), lists.others.astype(np.int64), scores, lists.supports, position.astype(np.int32)]
+    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=[part.split()[0] for part in NEIGHBOURS.split(", ")])
+
+
+def of_counts(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+    """Every item counts once: nothing but who holds it is needed."""
+    return np.empty(0), np.zeros(len(histories.items))

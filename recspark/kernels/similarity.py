@@ -1,0 +1,129 @@
+"""How alike two items are, from what their histories have in common.
+
+Of a pair (i, j): n_ij the number of histories that hold both, dot the sum over them of a(u, i) a(u, j). Of an item: n_i, the
+number of histories that hold it, and a sum over them. N: the number of histories. A directed count n_ij (j after i) may stand
+in for the symmetric one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numba import njit
+
+# cosine (Sarwar et al., WWW 2001): dot / (|i| |j|), |i| the root of the sum of squares of a(u, i).
+# jaccard: n_ij / (n_i + n_j - n_ij).
+# pearson (Koren, TKDD 4(1), 2010, section 2.2): dot / sqrt(sum a(u, i)^2 * sum a(u, j)^2), all three over the n_ij alone.
+# lift: n_ij N / (n_i n_j), how many times more often together than by chance.
+# llr (Dunning, Computational Linguistics 19(1), 1993): twice the log likelihood ratio of the 2 x 2 table of who has i and who
+#   has j, 2 sum observed log(observed / expected); 0 where they meet no more often than by chance.
+# conditional (Deshpande and Karypis, TOIS 22(1), 2004, section 4.2): (n_ij / n_i) / n_j^alpha.
+Similarity = Literal["cosine", "jaccard", "pearson", "lift", "llr", "conditional"]
+# Where shrinkage enters: on the support, score * n_ij / (n_ij + shrinkage) (Bell and Koren, ICDM 2007); or on the norm,
+# dot / (|i| |j| + shrinkage + 1e-6), which only cosine has (Ferrari Dacrema et al., RecSys 2019).
+ShrinkageForm = Literal["support", "norm"]
+
+PRODUCT, QUOTIENT, JACCARD, PEARSON, LLR = range(5)
+
+
+class Measure(NamedTuple):
+    """A formula of the pair, and what it needs of the items, by item index."""
+
+    formula: int  # PRODUCT: dot * (left_i * right_j); QUOTIENT: dot / (left_i * right_j + in_norm); others of n alone
+    left: np.ndarray  # float64 [n_items]
+    right: np.ndarray  # float64 [n_items]
+    counts: np.ndarray  # int64 [n_items]
+    n_histories: int
+    in_norm: float
+    on_support: float
+    symmetric: bool  # (i, j) and (j, i) score alike
+
+
+def measure_of(
+    similarity: Similarity | Literal["walk"],
+    counts: np.ndarray,
+    sums: np.ndarray,
+    n_histories: int,
+    *,
+    shrinkage: float,
+    form: ShrinkageForm = "support",
+    alpha: float = 0.0,
+    beta: float = 0.0,
+) -> Measure:
+    """`counts` and `sums` [n_items]: cosine wants the sums of squares, walk (RP3beta) those of the values.
+
+    walk: dot / (sum_i^alpha sum_j^beta); conditional: alpha is the exponent of n_j. Items in no history have no factor: 0.
+    """
+
+    def power(base: np.ndarray, exponent: float) -> np.ndarray:
+        return np.power(base.astype(np.float64), exponent, out=np.zeros(len(base)), where=base > 0)
+
+    formula, left = PRODUCT, power(counts, 0.0)
+    right = left
+    if similarity == "cosine":
+        formula = QUOTIENT if form == "norm" else PRODUCT
+        left = right = power(sums, 0.5 if form == "norm" else -0.5)
+    elif similarity == "conditional":
+        left, right = power(counts, -1.0), power(counts, -alpha)
+    elif similarity == "walk":
+        left, right = power(sums, -alpha), power(sums, -beta)
+    elif similarity == "lift":
+        left, right = n_histories * power(counts, -1.0), power(counts, -1.0)
+    else:
+        formula = {"jaccard": JACCARD, "pearson": PEARSON, "llr": LLR}[similarity]
+    in_norm = shrinkage + 1e-6 if form == "norm" else 0.0
+    on_support = 0.0 if form == "norm" else shrinkage
+    return Measure(formula, left, right, counts, n_histories, in_norm, on_support, left is right)
+
+
+@njit(cache=True)
+def _of_table(both: float, n_i: float, n_j: float, n: float) -> float:
+    """Dunning's statistic of the 2 x 2 table with margins n_i and n_j of n."""
+    if both * n <= n_i * n_j:
+        return 0.0
+    total = 0.0
+    for observed, row, column in (
+        (both, n_i, n_j),
+        (n_i - both, n_i, n - n_j),
+        (n_j - both, n - n_i, n_j),
+        (n - n_i - n_j + both, n - n_i, n - n_j),
+    ):
+        if observed > 0:
+            total += observed * np.log(observed * n / (row * column))
+    return 2.0 * total
+
+
+@njit(cache=True)
+def score_of(measure, i, j, dot, support, square_i, square_j):  # type: ignore[no-untyped-def]
+    """The score of j as a neighbour of i, in single precision: rounded before it is compared, equal in the table means equal here."""
+    dot, support, n_i, n_j = np.float64(dot), np.float64(support), np.float64(measure.counts[i]), np.float64(measure.counts[j])
+    if measure.formula == PRODUCT:
+        # In this order (i, j) and (j, i) round alike where left is right.
+        score = dot * (measure.left[i] * measure.right[j])
+    elif measure.formula == QUOTIENT:
+        score = dot / (measure.left[i] * measure.right[j] + measure.in_norm)
+    elif measure.formula == JACCARD:
+        score = support / (n_i + n_j - support)
+    elif measure.formula == PEARSON:
+        norm = np.sqrt(square_i * square_j)
+        score = dot / norm if norm > 0 else 0.0
+    else:
+        score = _of_table(support, n_i, n_j, np.float64(measure.n_histories))
+    if measure.on_support > 0:
+        score *= support / (support + measure.on_support)
+    return np.float32(score)
+
+
+@njit(cache=True)
+def _scores(measure, i, j, supports):  # type: ignore[no-untyped-def]
+    scores = np.empty(i.size, np.float32)
+    for pair in range(i.size):
+        scores[pair] = score_of(measure, i[pair], j[pair], supports[pair], supports[pair], 0.0, 0.0)
+    return scores
+
+
+def scores_of(measure: Measure, i: np.ndarray, j: np.ndarray, supports: np.ndarray) -> np.ndarray:
+    """`score_of` each pair of columns of ones, whose dot product is the support."""
+    scores: np.ndarray = _scores(measure, i, j, supports)
+    return scores
