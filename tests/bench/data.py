@@ -107,4 +107,5 @@ def write_factors(user_vectors: np.ndarray, item_vectors: np.ndarray, matrix: cs
     items = np.arange(len(item_vectors))
     arrays = {"idx": items, "vector": item_vectors, "bias": np.zeros(len(items), np.float32)}
     features = {"item_idx": items.astype(np.int32), "available": np.ones(len(items), np.bool_)}
+    features |= {"quota_categories": np.full((len(items), 1), -1), "quota": np.zeros(len(items), np.int32)}
     return {"item_vectors": publish(arrays, str(folder)), "item_features": publish(features, str(folder))}

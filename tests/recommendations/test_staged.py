@@ -19,9 +19,14 @@ def arrays(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("arrays"))
     parts = {
         "item_popularity": {"item_idx": np.array([1, 2, 5, 6], np.int32), "score": np.array([2.0, 2.0, 9.0, 1.0])},
-        "item_features": {"item_idx": np.arange(8, dtype=np.int32), "available": np.arange(8) != 6},
+        "item_features": {
+            "item_idx": np.arange(8, dtype=np.int32),
+            "available": np.arange(8) != 6,
+            "quota_categories": np.full((8, 1), -1),
+            "quota": np.zeros(8, np.int32),
+        },
         # 3 is like 0 (0.9) and 1 (0.4).
-        "item_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
+        "knn_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
         # 4 points as 2 does.
         "item_vectors": {"idx": np.array([2, 4]), "vector": np.array([[1, 0], [2, 0]], np.float32)},
     }
@@ -178,7 +183,7 @@ def test_an_item_of_the_ranker_alone_is_the_rankers(ladder):
 def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
     empty = {
         "item_popularity": {"item_idx": np.zeros(0, np.int32), "score": np.zeros(0)},
-        "item_neighbours": {"idx": np.zeros(0, np.int64), "neighbour_idx": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)},
+        "knn_neighbours": {"idx": np.zeros(0, np.int64), "neighbour_idx": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)},
         "item_vectors": {"idx": np.zeros(0, np.int64), "vector": np.zeros(0, np.float32)},
     }
     nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
@@ -192,7 +197,7 @@ def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, array
     request = {1: {"k": 2, "history": [2, 1, 0, 5], "als": [3, 4]}}
     row = staged(table, arrays | {missing: None}, request, champion="als", n_because=1)[1]
     assert {one.item_id: one.because for one in row["items"]} == {
-        "item_neighbours": {"item-3": ["item-5"], "item-4": ["item-2"]},
+        "knn_neighbours": {"item-3": ["item-5"], "item-4": ["item-2"]},
         "item_vectors": {"item-3": ["item-0"], "item-4": ["item-5"]},
     }[missing]
 
