@@ -10,7 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.candidates.neighbour_lists import score_neighbour_candidates, whole_histories
+from recspark.candidates.neighbours import propose_by_lists, whole_histories
 from recspark.candidates.spreading import runs_of, spread
 from recspark.columns import ITEM
 from recspark.errors import LimitError
@@ -127,7 +127,7 @@ def score_ease_candidates(
         ConfigError: event weights that nothing can be learnt from.
     """
     histories = whole_histories(interactions, requests, weights)
-    return score_neighbour_candidates(histories, seen, item_neighbours, item_features, n_candidates)
+    return propose_by_lists(histories, seen, item_neighbours, item_features, n_candidates)
 
 
 def fit_ease(

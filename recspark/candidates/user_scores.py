@@ -72,7 +72,8 @@ class _BlockKernel:
                 if self.waiting:
                     self.waiting, self.histories = [], _histories(self.waiting)
                 lists = (*as_ragged(rows.column("neighbours")), as_ragged(rows.column("similarities"))[1])
-                items[first:last], scores[first:last] = top_items_by_users(*lists, *self.histories, rows_of(mask, first, last), self.n)
+                own = rows_of(mask, first, last)
+                items[first:last], scores[first:last] = top_items_by_users(*lists, *self.histories, own, self.n)
             first = last
         return items, scores
 

@@ -70,7 +70,7 @@ def mask_of(
 
 
 def rows_of(mask: Mask, first: int, last: int) -> Mask:
-    """The mask of the rows from first up to last."""
+    """The mask of rows first to last - 1 alone."""
     return mask._replace(
         seen_offsets=mask.seen_offsets[first : last + 1],
         has_allow=mask.has_allow[first:last],

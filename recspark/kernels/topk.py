@@ -16,15 +16,19 @@ from recspark.kernels.selection import choose, empty_lists
 
 
 @njit(cache=True)
-def choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row):  # type: ignore[no-untyped-def]
-    """The row's list of the items that it touched (`touched_in` holds row + 1): touched[:n_touched], their scores in `sums`, by item."""
+def choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded):  # type: ignore[no-untyped-def]
+    """The row's list, of the first n_touched items of `touched` by their `sums`; `touched_in` says row + 1 of each of them.
+
+    All are by item index, below whose number everything lies; `touched` and `rounded` are written over.
+    """
+    n_items = sums.size
     for item in mask.seen_items[mask.seen_offsets[row] : mask.seen_offsets[row + 1]]:
-        if 0 <= item < sums.size:
+        if 0 <= item < n_items:
             sums[item] = np.nan
     if mask.has_allow[row]:
         n_touched = 0
         for item in mask.allow_items[mask.allow_offsets[row] : mask.allow_offsets[row + 1]]:
-            if 0 <= item < sums.size and touched_in[item] == row + 1:
+            if 0 <= item < n_items and touched_in[item] == row + 1:
                 touched[n_touched] = item
                 n_touched += 1
     for place in range(n_touched):
@@ -63,7 +67,7 @@ def _by_neighbours(history_offsets, history_items, neighbour_offsets, neighbour_
                     touched[n_touched] = item
                     n_touched += 1
                 sums[item] += neighbour_scores[place]
-        choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row)
+        choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded)
 
 
 @njit(cache=True)

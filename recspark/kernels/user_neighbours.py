@@ -19,7 +19,7 @@ from recspark.kernels.heaps import enters, push, sort_heap
 from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.masks import Mask
 from recspark.kernels.selection import empty_lists
-from recspark.kernels.topk import choose_touched
+from recspark.kernels.topk import choose_sums
 
 # How many users' neighbours are handed over at once.
 USERS_AT_ONCE = 4096
@@ -228,9 +228,7 @@ class Nearest:
 
 
 @njit(cache=True)
-def _by_users(  # type: ignore[no-untyped-def]
-    list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists
-):
+def _by_users(list_offsets, neighbours, similarities, ids, offsets, items, n_items, mask, lists):  # type: ignore[no-untyped-def]
     sums, touched_in, touched = np.zeros(n_items, np.float64), np.zeros(n_items, np.int64), np.empty(n_items, np.int32)
     rounded = np.empty(n_items, np.float32)
     for row in range(lists.sizes.size):
@@ -247,7 +245,7 @@ def _by_users(  # type: ignore[no-untyped-def]
                     touched[n_touched] = item
                     n_touched += 1
                 sums[item] += similarities[entry]
-        choose_touched(sums, touched_in, touched, n_touched, rounded, mask, lists, row)
+        choose_sums(sums, touched, n_touched, touched_in, mask, lists, row, rounded)
 
 
 def top_items_by_users(

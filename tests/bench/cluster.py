@@ -47,7 +47,7 @@ def _jobs(bench: Bench, size: Size) -> dict[str, Callable[[Side, str | None], Me
         return side.measure(ours.als, folder, rank=RANK, iterations=ITERATIONS, to=to, **speed.ALS_SETTINGS)
 
     def similarity(side: Side, to: str | None) -> Measured:
-        return side.measure(ours.item_knn, folder, n_neighbours=speed.K, min_support=speed.MIN_SUPPORT, to=to)
+        return side.measure(ours.cosine, folder, n_neighbours=speed.K, min_support=speed.MIN_SUPPORT, to=to)
 
     return {f"ALS fit of {ITERATIONS} iterations, rank {RANK}": als, f"item-item cosine, K = {speed.K}": similarity}
 

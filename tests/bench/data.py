@@ -99,7 +99,8 @@ def write_factors(user_vectors: np.ndarray, item_vectors: np.ndarray, matrix: cs
         "as_of": pa.nulls(n_users, pa.timestamp("us", tz="UTC")),
         "k": nothing.astype(np.int32),
     }
-    for name, columns in (("vectors", as_vectors), ("seen", {"request_idx": users, "items": seen}), ("requests", requests)):
+    as_seen = {"request_idx": users, "items": seen, "allowed": pa.nulls(n_users, pa.list_(pa.int32()))}
+    for name, columns in (("vectors", as_vectors), ("seen", as_seen), ("requests", requests)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         whole = pa.table(columns)
         for number, first in enumerate(range(0, n_users, -(-n_users // 4))):

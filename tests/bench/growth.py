@@ -24,7 +24,7 @@ def bench_growth(bench: Bench, scale: float, *, rank: int = 64) -> None:
             ours.als, folders[size], rank=rank, iterations=3, **speed.ALS_SETTINGS
         ),
         f"item-item cosine, K = {speed.K}": lambda size: bench.ours.measure(
-            ours.item_knn, folders[size], n_neighbours=speed.K, min_support=speed.MIN_SUPPORT
+            ours.cosine, folders[size], n_neighbours=speed.K, min_support=speed.MIN_SUPPORT
         ),
         f"top {speed.K} of every user, rank {rank}": lambda size: bench.ours.measure(ours.topk, *prepared[size][1:], k=speed.K),
     }

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from recspark.candidates.als import fit_als, score_als_candidates
 from recspark.candidates.item_knn import build_item_knn
+from recspark.candidates.user_knn import fit_user_knn
 from recspark.handover.arrays import Published
 from recspark.runtime.config import conf_folder, load_layers
 from recspark.runtime.session import n_slots, start_session
@@ -89,7 +90,7 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
     knobs = {"alpha": alpha, "alpha0": 1.0, "unobserved": "missing_pairs", "nu": 0.0, "value_as": "ignore", **settings}
 
     def fit(state: str) -> None:
-        given = {"folder": state, "n_slots": n_slots(session()), "tell": told.__setitem__}
+        given = {"folder": state, "n_slots": n_slots(session()), "earlier": lambda: None, "tell": told.__setitem__}
         interactions = session().read.parquet(folder)
         nobody = interactions.filter(F.lit(False))
         materialise(fit_als(interactions, nobody, weights=WEIGHTS, engine="blocked", max_iter=iterations, **given, **knobs), to)
@@ -102,18 +103,19 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
     return statistics.median(told["fit"]["seconds"]), {**result, "whole": whole}
 
 
-def item_knn(
-    folder: str, *, n_neighbours: int, min_support: int, users: bool = False, to: str | None = None
-) -> tuple[float, dict[str, Any]]:
-    """Item-item cosine; with `users` the same of users, each being the other's item."""
-    interactions = session().read.parquet(folder)
-    if users:
-        swapped = {"user_idx": F.col("item_idx").cast("bigint"), "item_idx": F.col("user_idx").cast("int")}
-        interactions = interactions.withColumns(swapped)
-    settings: dict[str, Any] = {"n_neighbours": n_neighbours, "min_support": min_support, "shrinkage": 0.0}
-    return timed(
-        lambda: materialise(build_item_knn(interactions, weights=WEIGHTS, value_as="ignore", max_items_per_user=UNCAPPED, **settings), to)
-    )
+def cosine(folder: str, *, n_neighbours: int, min_support: int, users: bool = False, to: str | None = None) -> tuple[float, dict[str, Any]]:
+    """The most similar items of each item, or users of each user; exact, of whole histories, without shrinkage."""
+    knobs: dict[str, Any] = {"n_neighbours": n_neighbours, "min_support": min_support, "shrinkage": 0.0, "value_as": "ignore"}
+
+    def work() -> None:
+        interactions = session().read.parquet(folder)
+        if users:
+            found = fit_user_knn(interactions, weights=WEIGHTS, max_exact_users=UNCAPPED, tell=lambda name, value: None, **knobs)
+        else:
+            found = build_item_knn(interactions, weights=WEIGHTS, max_items_per_user=UNCAPPED, **knobs)
+        materialise(found, to)
+
+    return timed(work)
 
 
 def topk(folder: str, arrays: dict[str, Published], *, k: int, to: str | None = None) -> tuple[float, dict[str, Any]]:

@@ -100,17 +100,17 @@ def bench_similarity(bench: Bench, size: Size, users_size: Size) -> None:
         other = {"n_neighbours": K, "threads": bench.cores, "users": users}
         name = f"{'user-user' if users else 'item-item'} cosine, K = {K}"
         bench.now(f"{name}: warm-up")
-        bench.ours.measure(ours.item_knn, tiny, **own)
+        bench.ours.measure(ours.cosine, tiny, **own)
         bench.peer.measure(peers.cosine, tiny, WARM_UP, **other)
         bench.peer.call(peers.load, folder, this)
         measured = bench.rounds(
             name,
-            lambda folder=folder, own=own: bench.ours.measure(ours.item_knn, folder, **own),
+            lambda folder=folder, own=own: bench.ours.measure(ours.cosine, folder, **own),
             lambda folder=folder, this=this, other=other: bench.peer.measure(peers.cosine, folder, this, **other),
         )
         bench.now(f"{name}: do the neighbours agree?")
         written = f"{bench.folder}/neighbours"
-        bench.ours.call(ours.item_knn, folder, to=written, **own)
+        bench.ours.call(ours.cosine, folder, to=written, **own)
         rows = _sample(this.n_users if users else this.n_items, SAMPLE // 4)
         check = bench.peer.call(peers.check_neighbours, folder, this, rows, written, k=K, min_support=MIN_SUPPORT, users=users)
         bench.add_pair(name, name, IMPLICIT, measured, this, target=SIMILARITY_TARGET, check=check)
