@@ -200,11 +200,11 @@ def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
 
 @pytest.mark.parametrize("missing", ["knn_neighbours", "item_vectors"])
 def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, arrays, missing):
-    # 3 is like 0 and 1 by neighbours only, 4 is like 2 by vectors only; without either, the latest event.
+    # 3 is like 0 and 1 by neighbours only, like 2 by the walks, 4 is like 2 by vectors only; without anything, the latest event.
     request = {1: {"k": 2, "history": [2, 1, 0, 5], "als": [3, 4]}}
     row = staged(table, arrays | {missing: None}, request, champion="als", n_because=1)[1]
     assert {one.item_id: one.because for one in row["items"]} == {
-        "knn_neighbours": {"item-3": ["item-5"], "item-4": ["item-2"]},
+        "knn_neighbours": {"item-3": ["item-2"], "item-4": ["item-2"]},
         "item_vectors": {"item-3": ["item-0"], "item-4": ["item-5"]},
     }[missing]
 
