@@ -21,6 +21,7 @@ USER: Final = "user"
 ITEM: Final = "item"
 
 # Padding of item arrays in fixed-length lists; item indexes start at 0.
+NO_CATEGORY: Final = -1
 PAD_ITEM: Final = -1
 # Category codes: one numbering for all categorical features of an entity.
 PAD_CATEGORY: Final = 0

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from recspark.columns import PAD_ITEM
 from recspark.handover.arrays import Published
-from recspark.kernels.catalogue import available_items
+from recspark.kernels.catalogue import available_items, category_quota
 from recspark.kernels.masks import Mask, mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 
@@ -47,8 +47,10 @@ def propose(
     """request_idx, items, scores for each row of `requests` that something can be proposed to.
 
     `requests` has request_idx and what the kernel reads; `seen` (with its allow lists) is joined to it, and is the mask that
-    the kernel is given beside each batch. `open_kernel` is called once a task. `arrange` may place the masked requests and put
-    rows beside them that tell the kernel something, for which it proposes nothing.
+    the kernel is given beside each batch. An item that the source gives no score is never proposed, allowed or not.
+    What is available, and how much of a category a list may hold, `item_features` say.
+    `open_kernel` is called once a task. `arrange` may place the masked requests and put rows beside them that tell the kernel
+    something, for which it proposes nothing.
     """
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -57,8 +59,9 @@ def propose(
             if batch.num_rows == 0:
                 continue
             if kernel is None:
-                kernel, available = open_kernel(), available_items(item_features.arrays())
-            mask = mask_of(available, as_ragged(batch.column("_seen")), *allow_lists(batch.column("_allowed")))
+                kernel, features = open_kernel(), item_features.arrays()
+                available, quota = available_items(features), category_quota(features)
+            mask = mask_of(available, as_ragged(batch.column("_seen")), *allow_lists(batch.column("_allowed")), quota)
             yield _proposals(batch.column("request_idx"), *kernel(batch, mask))
 
     masks = seen.select("request_idx", F.col("items").alias("_seen"), F.col("allowed").alias("_allowed"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from recspark.columns import FIT, ITEM, OUT_OF_VOCABULARY, PAD_CATEGORY, UNKNOWN_CATEGORY, USER
 from recspark.features.attributes import number_of, tokens_of, with_attributes
+from recspark.features.quotas import with_quota
 from recspark.features.spec import CategoricalSpec, NumericSpec, first_bucket_codes
 from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import At
@@ -127,6 +129,7 @@ def build_item_features(
     horizon: Horizon,
     numeric: dict[str, NumericSpec],
     categorical: dict[str, CategoricalSpec],
+    max_per_category: PositiveInt | None = None,
 ) -> DataFrame:
     """One row an item of the index; items that `clean_items` lacks have everything missing and are available.
 
@@ -138,8 +141,14 @@ def build_item_features(
     for not proposing what has been sold out since.
     The statistics are those of `fit` at every horizon: a ranker learns codes and scales there, and must meet the same ones
     when it serves. A list without any entry is one 0. `numeric` and `categorical` are those that `feature_stats` was fitted with.
+
+    Args:
+        max_per_category: at most so many items of a category in a list, whoever makes it: the sources' lists, which are measured,
+            and those that are published. An item of several categories counts in each. None: any number.
     """
     entities = with_attributes(item_index, clean_items, "item_id", "item_idx")
     encoded = _encode(entities, feature_stats.where(F.col("entity") == ITEM), numeric, categorical)
     available = F.lit(True) if horizon.closed else F.col("available")
-    return encoded.select(F.col("idx").alias("item_idx"), "numbers", "categories", available.alias("available"))
+    rows = with_quota(encoded, entities, max_per_category)
+    names = ("numbers", "categories", available.alias("available"), "quota_categories", "quota")
+    return rows.select(F.col("idx").alias("item_idx"), *names)

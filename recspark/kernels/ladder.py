@@ -12,6 +12,8 @@ from recspark.kernels.masks import Mask, count_items, has_room, is_masked
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
 # "No source": what only the ranker's list held.
 NO_SOURCE = -1
+# How a source's rows are explained, where not by neighbours of its own.
+BY_VECTORS, BY_ANY = -1, -2
 
 
 @njit(cache=True)
@@ -154,29 +156,47 @@ def _take_best(past: np.ndarray, weights: np.ndarray, out: np.ndarray) -> bool:
 
 
 @njit(cache=True)
+def _weigh_by_neighbours(item: int, past: np.ndarray, similar: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray) -> None:
+    of, neighbours, scores = similar
+    for j in range(past.size):
+        there, back = _similarity(past[j], item, of, neighbours, scores), _similarity(item, past[j], of, neighbours, scores)
+        weights[j] = max(there, back)
+
+
+@njit(cache=True)
+def _weigh_by_vectors(item: int, past: np.ndarray, of: np.ndarray, vectors: np.ndarray, weights: np.ndarray) -> None:
+    for j in range(past.size):
+        weights[j] = 0.0 if past[j] == item else _cosine(past[j], item, of, vectors)
+
+
+@njit(cache=True)
 def explain(
     counts: np.ndarray,
     items: np.ndarray,
+    sources: np.ndarray,
     rungs: np.ndarray,
     histories: np.ndarray,
     lengths: np.ndarray,
     n_because: int,
-    neighbours_of: np.ndarray,
-    neighbours: np.ndarray,
-    neighbour_scores: np.ndarray,
+    means: np.ndarray,
+    similar: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...],
     vectors_of: np.ndarray,
     vectors: np.ndarray,
 ) -> np.ndarray:
     """For each recommended item the history items that speak for it most, best first: [items x n_because], then -1.
 
-    By similarity, the larger of the two ways in which either may be the other's neighbour; where no history item is similar, by
-    cosine of the item vectors; where none is positive, the latest history items. Ties go to the later event. An item is its own
-    reason only where the history holds nothing else. Items of the popularity rung have no reasons but popularity.
+    First by the means of the source that made the row. A source of item neighbours adds up its scores over the history: the
+    reasons are the items that add most, by the larger of the two ways in which either may be the other's neighbour. Of a source
+    of vectors, the items whose vectors point as the item's does. Where that finds none, and for rows of other sources (people
+    are never named; items that the same people use are alike): by each of the neighbour lists, in their order, then by
+    vectors, then the latest history items. Ties go to the later event. An item is its own reason only where the history holds
+    nothing else. Items of the popularity rung have no reasons but popularity.
 
     Args:
-        counts: [n] how many of `items` and `rungs` are each request's.
+        counts: [n] how many of `items`, `sources` and `rungs` are each request's.
         histories, lengths: [n x L] history items, oldest first, and how many of the L count.
-        neighbours_of, neighbours, neighbour_scores: the similarity lists, ascending by `neighbours_of`.
+        means: [S + 1] by source (the last one of NO_SOURCE): a place in `similar`, BY_VECTORS or BY_ANY.
+        similar: one entry a source of neighbours: (of, neighbours, scores), ascending by `of`; all of the same types.
         vectors_of, vectors: [m] ascending items, [m x D].
     """
     because = np.full((items.size, n_because), -1, dtype=np.int32)
@@ -196,20 +216,25 @@ def explain(
         for r in range(begin, begin + counts[i]):
             if rungs[r] == POPULARITY_RUNG or m == 0:
                 continue
-            item = items[r]
-            for j in range(m):
-                there = _similarity(past[j], item, neighbours_of, neighbours, neighbour_scores)
-                back = _similarity(item, past[j], neighbours_of, neighbours, neighbour_scores)
-                weights[j] = max(there, back)
-            if _take_best(past, weights, because[r]):
-                continue
-            for j in range(m):
-                weights[j] = 0.0 if past[j] == item else _cosine(past[j], item, vectors_of, vectors)
-            if _take_best(past, weights, because[r]):
-                continue
-            # The latest, by weights that fall from the last event on.
-            for j in range(m):
-                weights[j] = 0.0 if past[j] == item and m > 1 else m - j
-            _take_best(past, weights, because[r])
+            item, own = items[r], means[sources[r]]
+            is_explained = False
+            if own >= 0:
+                _weigh_by_neighbours(item, past, similar[own], weights)
+                is_explained = _take_best(past, weights, because[r])
+            elif own == BY_VECTORS:
+                _weigh_by_vectors(item, past, vectors_of, vectors, weights)
+                is_explained = _take_best(past, weights, because[r])
+            for place in range(len(similar)):
+                if not is_explained and place != own:
+                    _weigh_by_neighbours(item, past, similar[place], weights)
+                    is_explained = _take_best(past, weights, because[r])
+            if not is_explained and own != BY_VECTORS:
+                _weigh_by_vectors(item, past, vectors_of, vectors, weights)
+                is_explained = _take_best(past, weights, because[r])
+            if not is_explained:
+                # The latest, by weights that fall from the last event on.
+                for j in range(m):
+                    weights[j] = 0.0 if past[j] == item and m > 1 else m - j
+                _take_best(past, weights, because[r])
         begin += counts[i]
     return because

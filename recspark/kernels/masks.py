@@ -44,7 +44,7 @@ NO_QUOTA = Quota(frozen(np.zeros(1), np.int64), frozen(np.empty(0), np.int32), 0
 
 
 def quota_of(item_idx: np.ndarray, category: np.ndarray, most: int) -> Quota:
-    """The quota of (item, category) pairs, ascending by item; at most `most` items of a category in a list."""
+    """The quota of (item, category) pairs, ascending by item."""
     n_items, n_categories = (int(np.max(one, initial=-1)) + 1 for one in (item_idx, category))
     offsets = np.searchsorted(item_idx, np.arange(n_items + 1))
     return Quota(frozen(offsets, np.int64), frozen(category, np.int32), n_categories, most)

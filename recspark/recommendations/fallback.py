@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from recspark.handover.arrays import Published
-from recspark.kernels.catalogue import available_items
+from recspark.kernels.catalogue import available_items, category_quota
+from recspark.kernels.masks import Quota
 from recspark.kernels.topk import order_by_score
 
 
@@ -18,14 +19,16 @@ class Fallback(NamedTuple):
     items: np.ndarray  # [n_available] int32
     scores: np.ndarray  # [n_available] float32; 0 for items without learnt events
     available: np.ndarray  # [n_items] bool, by item_idx
+    quota: Quota
 
 
 @lru_cache(maxsize=2)
 def fallback_of(item_popularity: Published, item_features: Published) -> Fallback:
     """The last rung, item-sized, built once a worker process."""
-    popularity, available = item_popularity.arrays(), available_items(item_features.arrays())
+    popularity, features = item_popularity.arrays(), item_features.arrays()
+    available = available_items(features)
     learnt, scores = order_by_score(popularity["item_idx"], popularity["score"])
     others = np.setdiff1d(np.arange(available.size, dtype=np.int32), learnt)
     items, scores = np.concatenate([learnt, others]), np.concatenate([scores, np.zeros(others.size, np.float32)])
     kept = np.isin(items, np.flatnonzero(available))
-    return Fallback(items[kept], scores[kept], available)
+    return Fallback(items[kept], scores[kept], available, category_quota(features))

@@ -12,28 +12,29 @@ from pyspark.sql import functions as F
 
 from recspark.columns import RANKER
 from recspark.handover.arrays import Published
-from recspark.kernels.catalogue import available_items
+from recspark.kernels.catalogue import available_items, category_quota
 from recspark.kernels.checks import check_lists
+from recspark.kernels.masks import Quota, mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.tables.lineage import Before, ItemFeatures
 
 # Sums over a batch of requests.
-_COUNTS = ("n", "n_covered", "n_empty", "duplicates", "seen_leaks", "not_allowed", "unavailable")
+_COUNTS = ("n", "n_covered", "n_empty", "duplicates", "seen_leaks", "not_allowed", "unavailable", "over_quota")
 
 
-def _count_batch(batch: pa.RecordBatch, available: np.ndarray) -> pa.RecordBatch:
-    lists, seen = as_ragged(batch.column("item_idxs")), as_ragged(batch.column("seen"))
-    found = check_lists(lists, seen, available, *allow_lists(batch.column("allowed")))
+def _count_batch(batch: pa.RecordBatch, available: np.ndarray, quota: Quota) -> pa.RecordBatch:
     ks, is_staged, is_explained = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("k", "is_staged", "is_explained"))
-    covered = is_staged & (found.n_items >= np.minimum(ks, found.n_eligible)) & ((found.n_items >= ks) | is_explained)
+    mask = mask_of(available, as_ragged(batch.column("seen")), *allow_lists(batch.column("allowed")), quota)
+    found = check_lists(as_ragged(batch.column("item_idxs")), mask, ks)
+    covered = is_staged & ((found.n_items >= ks) | (is_explained & (found.n_left == 0)))
     empty = found.n_items == 0
-    flaws = (found.n_repeated, found.n_seen, found.n_not_allowed, found.n_unavailable)
+    flaws = (found.n_repeated, found.n_seen, found.n_not_allowed, found.n_unavailable, found.n_over_quota)
     sums = [batch.num_rows, *(int(one.sum()) for one in (covered, empty, *flaws))]
     return pa.RecordBatch.from_arrays([pa.array([float(one)]) for one in sums], names=list(_COUNTS))
 
 
 def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame, item_features: Published) -> DataFrame:
-    """One row: requests, and how many of them are covered, are empty; items that stand twice, were seen, are not allowed, are not available."""
+    """One row: requests, and how many of them are covered, are empty; items that stand twice, were seen, are not allowed, are not available, are over a quota."""
     mine = staged.select("request_idx", "item_idxs", (F.col("shortfall") != "").alias("is_explained"), F.lit(True).alias("is_staged"))
     joined = (
         requests.select("request_idx", "k")
@@ -45,10 +46,11 @@ def _counts(staged: DataFrame, requests: DataFrame, seen: DataFrame, item_featur
     filled |= {name: F.coalesce(name, F.lit(False)) for name in ("is_staged", "is_explained")}
 
     def count(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        available = available_items(item_features.arrays())
+        features = item_features.arrays()
+        available, quota = available_items(features), category_quota(features)
         for batch in batches:
             if batch.num_rows:
-                yield _count_batch(batch, available)
+                yield _count_batch(batch, available, quota)
 
     sums = joined.withColumns(filled).mapInArrow(count, ", ".join(f"{name} double" for name in _COUNTS))
     return sums.agg(*[F.coalesce(F.sum(name), F.lit(0.0)).alias(name) for name in _COUNTS])
@@ -130,19 +132,21 @@ def build_gates(
     max_seen_leaks: int = 0,
     max_not_allowed: int = 0,
     max_unavailable: int = 0,
+    max_over_quota: int = 0,
     max_churn: float = 1.0,
     min_quality_ratio: float = 1.0,
     min_quality: float = 0.0,
 ) -> DataFrame:
     """One row a gate: its figure, its limit, whether it passed, and the figure in words. One pass over the staged rows.
 
-    coverage    share of requests with k items, or else all that are eligible (available, unseen, allowed) and a stated shortfall; at least
-                `min_coverage`. What is eligible is counted here, from `seen` and `item_features`
+    coverage    share of requests with k items, or else all that are left to them (available, unseen, allowed, with room in their
+                categories) and a stated shortfall; at least `min_coverage`. What is left is counted here, from `seen` and `item_features`
     empty       share of requests without any item; at most `max_empty`
     duplicates  items that stand twice in a list; at most `max_duplicates`
     seen_leaks  items that the request has seen or blocked; at most `max_seen_leaks`
     not_allowed items outside the allow list of a request that has one; at most `max_not_allowed`
     unavailable items that may not be recommended; at most `max_unavailable`
+    over_quota  items beyond the quota of one of their categories; at most `max_over_quota`
     churn       1 - mean Jaccard overlap with the live lists of the users in both; at most `max_churn`; passes without live lists
     quality     the champion's figure on tune; at least `min_quality_ratio` times the best single source's, and `min_quality`;
                 where tune has no figure it passes unless `min_quality` asks for one
@@ -152,12 +156,13 @@ def build_gates(
     figures = _counts(staged_recommendations, requests, seen, item_features).crossJoin(_churn(staged_recommendations, recommendations))
     decided = champion.select("model", "metric", "ranker_value", "best_source_value")
     gates = F.array(
-        _share("coverage", "n_covered", "have k items, or all that are eligible and a stated shortfall", min_coverage, "min_coverage"),
+        _share("coverage", "n_covered", "have k items, or all that are left to them and a stated shortfall", min_coverage, "min_coverage"),
         _share("empty", "n_empty", "have no item at all", max_empty, "max_empty"),
         _count("duplicates", "stand twice in their list", max_duplicates),
         _count("seen_leaks", "had been seen or blocked", max_seen_leaks),
         _count("not_allowed", "are not in their request's allow list", max_not_allowed),
         _count("unavailable", "are not available", max_unavailable),
+        _count("over_quota", "are beyond the quota of a category", max_over_quota),
         _churn_gate(max_churn),
         quality_gate(min_quality_ratio, min_quality),
     )

@@ -14,15 +14,17 @@ from recspark.columns import RANKER, RUNGS
 from recspark.errors import ConfigError, ContractError
 from recspark.handover.arrays import Published
 from recspark.kernels.frozen import frozen
-from recspark.kernels.ladder import climb, explain
+from recspark.kernels.ladder import BY_ANY, BY_VECTORS, climb, explain
 from recspark.kernels.masks import mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
-from recspark.tables.lineage import ItemFeatures, ItemPopularity, ItemVectors, KnnNeighbours
+from recspark.tables.lineage import EaseNeighbours, ItemFeatures, ItemPopularity, ItemVectors, KnnNeighbours, NextNeighbours, WalkNeighbours
 
 # Why a request gets fewer than k: fixed, so that they can be counted.
-TOO_FEW = "too few available items are unseen"
-NOTHING = "no available item is unseen"
+TOO_FEW = "too few items are left that may be offered"
+NOTHING = "no item is left that may be offered"
+
+Similar = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 # One row an item (reason 0) and one for each of its reasons (1, 2, ...).
 _SLOT_COLUMNS = "request_idx bigint, place int, reason int, item_idx int, score float, source string, rung string"
@@ -92,7 +94,8 @@ def _fill_batch(
     batch: pa.RecordBatch,
     sources: Sequence[str],
     fallback: Fallback,
-    neighbours: Sequence[np.ndarray],
+    means: np.ndarray,
+    similar: tuple[Similar, ...],
     vectors: Sequence[np.ndarray],
     n_because: int,
 ) -> pa.RecordBatch:
@@ -107,15 +110,15 @@ def _fill_batch(
         *as_ragged(batch.column("items")),
         _of_each_source(batch, "positions", sources),
         _of_each_source(batch, "scores", sources),
-        mask_of(fallback.available, as_ragged(batch.column("seen")), *allow_lists(batch.column("allowed"))),
+        mask_of(fallback.available, as_ragged(batch.column("seen")), *allow_lists(batch.column("allowed")), fallback.quota),
         fallback.items,
         fallback.scores,
         len(sources),
     )
-    because = explain(counts, filled, rungs, histories, lengths, n_because, *neighbours, *vectors)
+    because = explain(counts, filled, source_codes, rungs, histories, lengths, n_because, means, similar, *vectors)
     request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
     places = np.arange(filled.size) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-    # The popularity rung's code stands behind the sources'; NO_SOURCE (-1) reads the entry at the end.
+    # As in `_means_of`.
     source_names = np.array([*sources, "popular", RANKER], dtype=object)[source_codes]
     slots = np.concatenate([filled[:, None], because], axis=1)
     row, reason = np.nonzero(slots >= 0)
@@ -132,11 +135,18 @@ def _fill_batch(
     return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(columns, _SLOTS, strict=True)], schema=_SLOTS)
 
 
-def _neighbours_of(item_neighbours: Published | None) -> list[np.ndarray]:
+def _similar_of(item_neighbours: Published | None) -> Similar:
     """idx, neighbour_idx, score; arrays of no rows where nothing was fitted."""
     known = item_neighbours.arrays() if item_neighbours else {}
-    kinds = {"idx": np.int64, "neighbour_idx": np.int64, "score": np.float32}
-    return [frozen(known.get(name, np.empty(0)), kind) for name, kind in kinds.items()]
+    idx, neighbour_idx = (frozen(known.get(name, np.empty(0)), np.int64) for name in ("idx", "neighbour_idx"))
+    return idx, neighbour_idx, frozen(known.get("score", np.empty(0)), np.float32)
+
+
+def _means_of(sources: Sequence[str], of_neighbours: Sequence[str]) -> np.ndarray:
+    """How each source's rows are explained (kernels.ladder.explain), and last those of no source."""
+    means = {"als": BY_VECTORS, **{name: place for place, name in enumerate(of_neighbours)}}
+    # The popularity rung's code stands behind the sources'; NO_SOURCE (-1) reads the entry at the end.
+    return np.array([*(means.get(source, BY_ANY) for source in sources), BY_ANY, BY_ANY])
 
 
 def _vectors_of(item_vectors: Published | None) -> list[np.ndarray]:
@@ -183,7 +193,10 @@ def build_staged(
     user_index: DataFrame,
     item_popularity: ItemPopularity,
     item_features: ItemFeatures,
-    item_neighbours: KnnNeighbours | None,
+    knn_neighbours: KnnNeighbours | None,
+    next_neighbours: NextNeighbours | None,
+    walk_neighbours: WalkNeighbours | None,
+    ease_neighbours: EaseNeighbours | None,
     item_vectors: ItemVectors | None,
     ranked: DataFrame | None,
     *,
@@ -195,7 +208,8 @@ def build_staged(
     The list is filled rung by rung (kernels.ladder.climb): the champion's list, the candidates (all sources fused), every available
     item by popularity; requests without history have the last rung alone. `source` is the source that places the item best (ranker
     where none holds it), `score` the ranker's on its rung, that source's own on the source rung, the popularity score on the last.
-    `because` names up to `n_because` items of the history (kernels.ladder.explain), at least one but on the popularity rung.
+    `because` names up to `n_because` items of the history, those that speak for the item in the source that made the row
+    (kernels.ladder.explain), at least one but on the popularity rung.
     `shortfall` is one of TOO_FEW and NOTHING, or empty. Without neighbours or vectors (None) reasons rest on what is left.
 
     Args:
@@ -209,12 +223,15 @@ def build_staged(
     if not sources or len(set(sources)) < len(sources) or RANKER in sources:
         raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, not {RANKER!r}")
 
+    of_neighbours = {"item_knn": knn_neighbours, "item_next": next_neighbours, "rp3beta": walk_neighbours, "ease": ease_neighbours}
+
     def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)
-        neighbours, vectors = _neighbours_of(item_neighbours), _vectors_of(item_vectors)
+        means, vectors = _means_of(sources, list(of_neighbours)), _vectors_of(item_vectors)
+        similar = tuple(_similar_of(one) for one in of_neighbours.values())
         for batch in batches:
             if batch.num_rows:
-                yield _fill_batch(batch, sources, fallback, neighbours, vectors, n_because)
+                yield _fill_batch(batch, sources, fallback, means, similar, vectors, n_because)
 
     gathered = _gathered(requests, source_candidates, candidates, ranked, champion, seen, histories)
     lists = _collected(gathered.mapInArrow(fill, _SLOT_COLUMNS), item_index)

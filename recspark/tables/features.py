@@ -87,6 +87,8 @@ ITEM_FEATURES = Table(
             "Category codes: 0 padding, 1 unknown, 2 out of vocabulary, then buckets and vocabularies; one entry, 0, when there are none.",
         ),
         Column("available", "boolean", "May be recommended; at a horizon whose labels have closed every item may."),
+        Column("quota_categories", "array<int>", "Numbers of the categories that it counts in, then -1; one entry, -1, without quotas."),
+        Column("quota", "int", "At most so many items of a category in a list; 0: any number.", check="quota >= 0"),
     ),
     key=("horizon", "item_idx"),
     slices=("horizon",),

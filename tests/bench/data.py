@@ -99,7 +99,8 @@ def write_factors(user_vectors: np.ndarray, item_vectors: np.ndarray, matrix: cs
         "as_of": pa.nulls(n_users, pa.timestamp("us", tz="UTC")),
         "k": nothing.astype(np.int32),
     }
-    for name, columns in (("vectors", as_vectors), ("seen", {"request_idx": users, "items": seen}), ("requests", requests)):
+    as_seen = {"request_idx": users, "items": seen, "allowed": pa.nulls(n_users, pa.list_(pa.int32()))}
+    for name, columns in (("vectors", as_vectors), ("seen", as_seen), ("requests", requests)):
         (folder / name).mkdir(parents=True, exist_ok=True)
         whole = pa.table(columns)
         for number, first in enumerate(range(0, n_users, -(-n_users // 4))):
@@ -107,4 +108,5 @@ def write_factors(user_vectors: np.ndarray, item_vectors: np.ndarray, matrix: cs
     items = np.arange(len(item_vectors))
     arrays = {"idx": items, "vector": item_vectors, "bias": np.zeros(len(items), np.float32)}
     features = {"item_idx": items.astype(np.int32), "available": np.ones(len(items), np.bool_)}
+    features |= {"quota_categories": np.full((len(items), 1), -1), "quota": np.zeros(len(items), np.int32)}
     return {"item_vectors": publish(arrays, str(folder)), "item_features": publish(features, str(folder))}

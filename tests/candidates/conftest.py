@@ -49,12 +49,19 @@ def seen(table: Callable[[Table, Sequence[dict[str, Any]]], DataFrame]) -> Calla
 
 
 @pytest.fixture
-def features(tmp_path: Path) -> Callable[[int, set[int]], Published]:
-    """Item features of n items, of which some may not be recommended."""
+def features(tmp_path: Path) -> Callable[..., Published]:
+    """Item features of n items, of which some may not be recommended, and at most `most` of a category in a list."""
 
-    def make(n_items: int, unavailable: set[int] = frozenset()) -> Published:  # type: ignore[assignment]
+    def make(
+        n_items: int,
+        unavailable: set[int] = frozenset(),  # type: ignore[assignment]
+        categories: list[list[int]] | None = None,
+        most: int = 1,
+    ) -> Published:
         available = np.array([item not in unavailable for item in range(n_items)])
-        return publish({"item_idx": np.arange(n_items, dtype=np.int32), "available": available}, str(tmp_path))
+        codes = np.full((n_items, 1), -1) if categories is None else np.array(categories)
+        columns = {"quota_categories": codes, "quota": np.full(n_items, 0 if categories is None else most)}
+        return publish({"item_idx": np.arange(n_items, dtype=np.int32), "available": available, **columns}, str(tmp_path))
 
     return make
 

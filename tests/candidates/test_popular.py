@@ -27,3 +27,11 @@ def test_nothing_is_popular(table, seen, features, arrays) -> None:  # type: ign
     requests = table(REQUESTS, [{"request_idx": 0, "user_idx": 0, "k": 1}])
     popularity = arrays(item_idx=np.zeros(0, np.int32), score=np.zeros(0))
     assert score_popular_candidates(requests, seen({}), popularity, features(2)).collect() == []
+
+
+def test_at_most_so_many_of_a_category(table, seen, features, arrays) -> None:  # type: ignore[no-untyped-def]
+    requests = table(REQUESTS, [{"request_idx": 0, "user_idx": 0, "k": 1}])
+    popularity = arrays(item_idx=np.arange(5, dtype=np.int32), score=np.arange(5.0))
+    # 4 and 3 are of category 0, 2 of both, 1 of 1, 0 of none.
+    of_one = features(5, categories=[[-1, -1], [1, -1], [0, 1], [0, -1], [0, -1]])
+    assert [row["items"] for row in score_popular_candidates(requests, seen({}), popularity, of_one).collect()] == [[4, 1, 0]]

@@ -165,11 +165,26 @@ def test_no_features_and_no_source(table, clean_has):
     index = table(ITEM_INDEX, [{"item_id": "a", "item_idx": 0}])
     clean = table(CLEAN_ITEMS, [{"item_id": "a", "attributes": {}, "categories": [], "available": True}]) if clean_has else None
     features = build_item_features(clean, index, statistics(table), horizon=SERVE, numeric={}, categorical={})
-    assert [tuple(row) for row in features.collect()] == [(0, [0.0], [0], True)]
+    assert [tuple(row) for row in features.collect()] == [(0, [0.0], [0], True, [-1], 0)]
     specs = {"numeric": {"year": NumericSpec()}, "categorical": {"genres": GENRES, "categories": CategoricalSpec(max_values=1)}}
     features = build_item_features(None, index, statistics(table), horizon=SERVE, **specs)
-    assert [tuple(row) for row in features.collect()] == [(0, [0.5, 1.0, 1.0, 1.0], [1, 0, 0, 1], True)]
+    assert [tuple(row) for row in features.collect()] == [(0, [0.5, 1.0, 1.0, 1.0], [1, 0, 0, 1], True, [-1], 0)]
     check_rows(conform(features.selectExpr("'d' as horizon", "*"), ITEM_FEATURES, "build_item_features"), ITEM_FEATURES)
+
+
+def test_categories_of_quotas_are_numbered_by_name_and_lists_have_one_length(table):
+    index = table(ITEM_INDEX, [{"item_id": name, "item_idx": i} for i, name in enumerate("abcd")])
+    categories = {"a": ["tea", "cup"], "b": [], "c": ["tea"]}  # d is in no source
+    clean = table(
+        CLEAN_ITEMS, [{"item_id": name, "categories": some, "attributes": {}, "available": True} for name, some in categories.items()]
+    )
+    knobs = {"horizon": SERVE, "numeric": {}, "categorical": {}, "max_per_category": 2}
+    rows = {
+        row.item_idx: (row.quota_categories, row.quota) for row in build_item_features(clean, index, statistics(table), **knobs).collect()
+    }
+    assert rows == {0: ([0, 1], 2), 1: ([-1, -1], 2), 2: ([1, -1], 2), 3: ([-1, -1], 2)}
+    rows = build_item_features(None, index, statistics(table), **knobs).collect()
+    assert {tuple(row.quota_categories) for row in rows} == {(-1,)}
 
 
 def test_users_and_partitions(table):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recspark.kernels.ladder import NO_SOURCE, best_source, climb, explain
+from recspark.kernels.ladder import BY_ANY, BY_VECTORS, NO_SOURCE, best_source, climb, explain
 from tests.kernels.masked import World
 
 
@@ -94,23 +94,27 @@ def test_best_source_by_place_then_first_named():
     assert found == [0, 1, 2, NO_SOURCE, NO_SOURCE]
 
 
-def explained(items, history, neighbours=(), vectors=(), rungs=None, n_because=2):
-    """Reasons of each item of one request; neighbours (of, neighbour, score), vectors (item, vector)."""
-    neighbours = sorted(neighbours, key=lambda row: row[0])
-    of, other, score = (np.array([row[j] for row in neighbours], dtype=kind) for j, kind in enumerate((np.int64, np.int64, np.float32)))
+def lists_of(neighbours):
+    """(of, neighbour, score) rows as three arrays."""
+    rows = sorted(neighbours, key=lambda row: row[0])
+    return tuple(np.array([row[j] for row in rows], dtype=kind) for j, kind in enumerate((np.int64, np.int64, np.float32)))
+
+
+def explained(items, history, neighbours=(), vectors=(), rungs=None, n_because=2, sources=None, others=()):
+    """Reasons of each item of one request; neighbours of sources 0 and 1 (of, neighbour, score); source 2 has vectors (item, vector)."""
     vectors_of = np.array([row[0] for row in vectors], dtype=np.int64)
     matrix = np.array([row[1] for row in vectors], dtype=np.float32).reshape(len(vectors), -1) if vectors else np.zeros((0, 1), np.float32)
     rungs = np.zeros(len(items), dtype=np.int32) if rungs is None else np.array(rungs, dtype=np.int32)
     found = explain(
         np.array([len(items)]),
         np.array(items, dtype=np.int32),
+        np.full(len(items), NO_SOURCE, np.int32) if sources is None else np.array(sources, np.int32),
         rungs,
         np.array([[*history, -1]], dtype=np.int32),
         np.array([len(history)]),
         n_because,
-        of,
-        other,
-        score,
+        np.array([0, 1, BY_VECTORS, BY_ANY, BY_ANY]),
+        (lists_of(neighbours), lists_of(others)),
         vectors_of,
         matrix,
     )
@@ -121,6 +125,17 @@ def test_reasons_are_the_most_similar_either_way():
     # 9 is a neighbour of 1 (0.2) and has 2 as neighbour (0.5) and 3 (0.1).
     neighbours = [(1, 9, 0.2), (9, 2, 0.5), (9, 3, 0.1), (9, 1, 0.05)]
     assert explained([9], [1, 2, 3], neighbours) == [[2, 1]]
+
+
+def test_a_rows_own_source_explains_it():
+    means = {"neighbours": [(9, 1, 0.9)], "others": [(9, 2, 0.1)], "vectors": [(3, [1, 0]), (9, [1, 0])]}
+    # By the first source's neighbours, the second's, vectors, or (a source without means of its own, no source) the first that knows.
+    assert explained([9] * 5, [1, 2, 3], **means, sources=[0, 1, 2, 3, NO_SOURCE]) == [[1], [2], [3], [1], [1]]
+    # Where it finds nothing, the others do, in order.
+    assert explained([9], [2, 3], **means, sources=[0]) == [[2]]
+    assert explained([9], [1, 3], **means, sources=[1]) == [[1]]
+    assert explained([9], [1, 2], **means, sources=[2]) == [[1]]
+    assert explained([9], [3, 4], **means, sources=[1]) == [[3]]
 
 
 def test_equal_similarities_go_to_the_later_event_and_an_item_is_named_once():
@@ -155,11 +170,13 @@ def test_reasons_stay_with_their_request(counts):
     found = explain(
         np.array(counts),
         np.array([7, 8, 9], dtype=np.int32),
+        np.full(3, NO_SOURCE, np.int32),
         np.zeros(3, dtype=np.int32),
         np.array([[1], [2]], dtype=np.int32),
         np.array([1, 1]),
         1,
-        *(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float32)),
+        np.array([BY_ANY]),
+        (lists_of([]), lists_of([])),
         np.zeros(0, dtype=np.int64),
         np.zeros((0, 1), dtype=np.float32),
     )

@@ -39,10 +39,15 @@ CHAMPION_ROW = {"model": "ranker", "metric": "ndcg@10", "ranker_value": 0.3, "be
 SEEN_BY_3 = (3, [0, 1, 2, 3, 4, 6, 7, 8, 9])
 
 
+def features(tmp_path_factory, quota_categories, quota):
+    arrays = {"item_idx": np.arange(12), "available": np.arange(12) < 10}
+    return publish({**arrays, "quota_categories": quota_categories, "quota": np.full(12, quota)}, str(tmp_path_factory.mktemp("arrays")))
+
+
 @pytest.fixture(scope="module")
 def item_features(tmp_path_factory):
-    """Items 0 to 11, 10 and 11 not available."""
-    return publish({"item_idx": np.arange(12), "available": np.arange(12) < 10}, str(tmp_path_factory.mktemp("arrays")))
+    """Items 0 to 11, 10 and 11 not available; no quotas."""
+    return features(tmp_path_factory, np.full((12, 1), -1), 0)
 
 
 @pytest.fixture
@@ -50,10 +55,10 @@ def gates(table, item_features):
     return partial(found_gates, table, item_features)
 
 
-def found_gates(table, item_features, rows=ROWS, seen=(SEEN_BY_3,), live=None, champion=CHAMPION_ROW, n_requests=4, **knobs):
+def found_gates(table, item_features, rows=ROWS, seen=(SEEN_BY_3,), live=None, champion=CHAMPION_ROW, n_requests=4, k=2, **knobs):
     frame = build_gates(
         table(STAGED, rows),
-        table(REQUESTS, [{"request_idx": r, "user_idx": r, "k": 2} for r in range(1, n_requests + 1)]),
+        table(REQUESTS, [{"request_idx": r, "user_idx": r, "k": k} for r in range(1, n_requests + 1)]),
         table(SEEN, [dict(zip(("request_idx", "items", "allowed"), row, strict=False)) for row in seen]),
         table(CHAMPION, [champion] if champion else []),
         item_features,
@@ -74,18 +79,32 @@ def test_all_pass(gates):
         "seen_leaks": (0.0, 0.0, True),
         "not_allowed": (0.0, 0.0, True),
         "unavailable": (0.0, 0.0, True),
+        "over_quota": (0.0, 0.0, True),
         "churn": (None, 1.0, True),
         "quality": (0.3, 0.25, True),
     }
     assert (
         found["coverage"].message
-        == "4 of 4 requests have k items, or all that are eligible and a stated shortfall: the share is 1.0000, and must be at least 1.0 (gates.min_coverage)"
+        == "4 of 4 requests have k items, or all that are left to them and a stated shortfall: the share is 1.0000, and must be at least 1.0 (gates.min_coverage)"
     )
     assert found["churn"].message == "no user is in a live version yet"
     assert (
         found["quality"].message
         == "ranker has ndcg@10 0.3000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)"
     )
+
+
+def test_what_is_beyond_a_quota_is_counted_and_a_list_that_quotas_shorten_is_whole(table, tmp_path_factory):
+    # Items 0 to 4 are of category 0, the others of 1; two of each.
+    of_two = features(tmp_path_factory, (np.arange(12) > 4).astype(int)[:, None], 2)
+    rows = [
+        staged_row(1, [0, 1, 2], k=3),  # one too many
+        staged_row(2, [0, 1, 5], k=3),
+        staged_row(3, [0, 1], k=3, shortfall="too few"),  # all it may get are of category 0
+        staged_row(4, [0, 5], k=3, shortfall="too few"),  # 1 and 6 were left
+    ]
+    found = found_gates(table, of_two, rows, seen=[(3, [], [0, 1, 2, 3])], k=3)
+    assert (found["over_quota"].value, found["coverage"].value) == (1, 3 / 4)
 
 
 BAD = {
@@ -114,17 +133,19 @@ def test_every_gate_fails_with_its_figure(gates):
         "seen_leaks": (3, False),
         "not_allowed": (1, False),
         "unavailable": (1, False),
+        "over_quota": (0, True),
         "churn": (pytest.approx(1 - (1 / 3 + 0 + 1) / 3), False),
         "quality": (0.2, False),
     }
     assert {name: row.message for name, row in found.items()} == {
-        "coverage": "2 of 6 requests have k items, or all that are eligible and a stated shortfall: the share is 0.3333, "
+        "coverage": "2 of 6 requests have k items, or all that are left to them and a stated shortfall: the share is 0.3333, "
         "and must be at least 1.0 (gates.min_coverage)",
         "empty": "3 of 6 requests have no item at all: the share is 0.5000, and must be at most 0.1 (gates.max_empty)",
         "duplicates": "1 recommended items stand twice in their list; at most 0 may (gates.max_duplicates)",
         "seen_leaks": "3 recommended items had been seen or blocked; at most 0 may (gates.max_seen_leaks)",
         "not_allowed": "1 recommended items are not in their request's allow list; at most 0 may (gates.max_not_allowed)",
         "unavailable": "1 recommended items are not available; at most 0 may (gates.max_unavailable)",
+        "over_quota": "0 recommended items are beyond the quota of a category; at most 0 may (gates.max_over_quota)",
         "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may (gates.max_churn)",
         "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)",
     }
@@ -142,7 +163,7 @@ def test_every_limit_is_a_knob(gates):
     }
     found = gates(**BAD, **limits, min_quality_ratio=0.8)
     assert all(row.passed for row in found.values())
-    assert [row.limit for row in found.values()] == pytest.approx([0.33, 0.5, 1, 3, 1, 1, 0.56, 0.2])
+    assert [row.limit for row in found.values()] == pytest.approx([0.33, 0.5, 1, 3, 1, 1, 0, 0.56, 0.2])
 
 
 @pytest.mark.parametrize(

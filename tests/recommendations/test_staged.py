@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from pyspark.errors import PythonException
+from pyspark.sql import functions as F
 
 from jobs.staged_recommendations import JOB
 from recspark.errors import ConfigError
@@ -11,6 +12,7 @@ from recspark.tables.contract import Table, check_rows, conform
 
 RETURNED = Table(STAGED.name, STAGED.doc, STAGED.columns[1:], ("request_idx",))
 N_ITEMS = 8
+NO_NEIGHBOURS = {"idx": np.zeros(0, np.int64), "neighbour_idx": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +21,18 @@ def arrays(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("arrays"))
     parts = {
         "item_popularity": {"item_idx": np.array([1, 2, 5, 6], np.int32), "score": np.array([2.0, 2.0, 9.0, 1.0])},
-        "item_features": {"item_idx": np.arange(8, dtype=np.int32), "available": np.arange(8) != 6},
+        "item_features": {
+            "item_idx": np.arange(8, dtype=np.int32),
+            "available": np.arange(8) != 6,
+            "quota_categories": np.full((8, 1), -1),
+            "quota": np.zeros(8, np.int32),
+        },
         # 3 is like 0 (0.9) and 1 (0.4).
-        "item_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
+        "knn_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
+        # By the walks, 3 is like 2.
+        "walk_neighbours": {"idx": np.array([2]), "neighbour_idx": np.array([3]), "score": np.array([0.1], np.float32)},
+        "next_neighbours": NO_NEIGHBOURS,
+        "ease_neighbours": NO_NEIGHBOURS,
         # 4 points as 2 does.
         "item_vectors": {"idx": np.array([2, 4]), "vector": np.array([[1, 0], [2, 0]], np.float32)},
     }
@@ -178,7 +189,8 @@ def test_an_item_of_the_ranker_alone_is_the_rankers(ladder):
 def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
     empty = {
         "item_popularity": {"item_idx": np.zeros(0, np.int32), "score": np.zeros(0)},
-        "item_neighbours": {"idx": np.zeros(0, np.int64), "neighbour_idx": np.zeros(0, np.int64), "score": np.zeros(0, np.float32)},
+        "knn_neighbours": NO_NEIGHBOURS,
+        "walk_neighbours": NO_NEIGHBOURS,
         "item_vectors": {"idx": np.zeros(0, np.int64), "vector": np.zeros(0, np.float32)},
     }
     nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
@@ -186,20 +198,32 @@ def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
     assert [(one.item_id, one.because) for one in row["items"]] == [("item-3", ["item-2"]), ("item-0", [])]
 
 
-@pytest.mark.parametrize("missing", ["item_neighbours", "item_vectors"])
+@pytest.mark.parametrize("missing", ["knn_neighbours", "item_vectors"])
 def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, arrays, missing):
-    # 3 is like 0 and 1 by neighbours only, 4 is like 2 by vectors only; without either, the latest event.
+    # 3 is like 0 and 1 by neighbours only, like 2 by the walks, 4 is like 2 by vectors only; without anything, the latest event.
     request = {1: {"k": 2, "history": [2, 1, 0, 5], "als": [3, 4]}}
     row = staged(table, arrays | {missing: None}, request, champion="als", n_because=1)[1]
     assert {one.item_id: one.because for one in row["items"]} == {
-        "item_neighbours": {"item-3": ["item-5"], "item-4": ["item-2"]},
+        "knn_neighbours": {"item-3": ["item-2"], "item-4": ["item-2"]},
         "item_vectors": {"item-3": ["item-0"], "item-4": ["item-5"]},
     }[missing]
 
 
+def test_reasons_are_those_of_the_source_that_made_the_row(table, arrays):
+    # 3 is like 0 by item_knn, like 2 by the walks.
+    for source, reason in (("item_knn", "item-0"), ("rp3beta", "item-2"), ("user_knn", "item-0")):
+        request = {1: {"k": 1, "history": [2, 1, 0], "als": [3]}}
+        inputs = {
+            name: frame.withColumn("source", F.lit(source)) for name, frame in frames(table, request).items() if name == "source_candidates"
+        }
+        row = staged(table, arrays, request, champion=source, n_because=1, sources=[source, "popular"], inputs=inputs)[1]
+        assert [(one.item_id, one.source, one.because) for one in row["items"]] == [("item-3", source, [reason])]
+
+
 def test_neighbours_and_vectors_are_optional_and_of_one_source_each():
     inputs = {one.parameter: one for one in JOB.inputs}
-    for parameter, source in (("item_neighbours", "item_knn"), ("item_vectors", "als")):
+    of = {"knn_neighbours": "item_knn", "next_neighbours": "item_next", "walk_neighbours": "rp3beta", "ease_neighbours": "ease"}
+    for parameter, source in {**of, "item_vectors": "als"}.items():
         assert inputs[parameter].optional
         assert f"source = '{source}'" in inputs[parameter].marker.where
 

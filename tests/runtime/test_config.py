@@ -237,4 +237,4 @@ def test_what_the_files_of_defaults_say_is_what_the_code_does(jobs: dict[str, Jo
 
 def test_features_whose_statistics_are_off_are_none():
     raw = load_layers(None, "local", ["feature_stats_item=null"])
-    assert raw["item_features"] == {"numeric": {}, "categorical": {}}
+    assert raw["item_features"] == {"numeric": {}, "categorical": {}, "max_per_category": None}
