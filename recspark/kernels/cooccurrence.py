@@ -214,8 +214,10 @@ def _fold(own, first, mode, max_gap, triangle, histories, earlier, sums, limit):
 
 
 @njit(cache=True)
-def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, item_of, min_support, lists):  # type: ignore[no-untyped-def]
-    left, right = measure.left, measure.right
+def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, item_of, min_support, room):  # type: ignore[no-untyped-def]
+    # Arrays are taken out of their tuples before the loops, once: see `lists.offer`.
+    formula, left, right, counts, n_histories, in_norm, on_support, symmetric = measure
+    entries, supports, sizes, least = room
     others, marks = np.empty(item_of.size + 1, np.uint32), np.zeros(item_of.size, np.int64)
     # j after i, and i after j: one, where the direction does not count.
     there, back, dots = sums[0], sums[1 if mode == STEPS else 0], sums[0 if mode in (COUNT, STEPS) else 1]
@@ -223,28 +225,34 @@ def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, ite
     for k in range(own.size):
         i = own[k]
         mine = i if triangle else k
+        n_i, left_i, right_i = float(counts[i]), left[i], right[i]
         n = _touched(k, i, mode, max_gap, triangle, histories, earlier, sums, others, marks)
         for pair in range(n):
             j = others[pair]
-            support, support_back = there[j], back[j]
-            if max(support, support_back) < min_support:
+            support, support_back, dot = float(there[j]), float(back[j]), float(dots[j])
+            most = max(support, support_back)
+            if most < min_support:
                 continue
-            if measure.formula == PRODUCT:
+            if formula == PRODUCT:
                 # Most pairs are worse than what both lists hold: a bound of both scores says so, before anything else is done.
-                most = np.float64(max(support, support_back))
-                bound = (most if mode == STEPS else dots[j]) * max(left[i] * right[j], left[j] * right[i]) * SLACK
-                bound *= most / (most + measure.on_support)
-                if bound < lists.least[mine] and (not triangle or bound < lists.least[j]):
+                bound = (most if mode == STEPS else dot) * max(left_i * right[j], left[j] * right_i) * SLACK
+                if on_support > 0:
+                    bound *= most / (most + on_support)
+                if bound < least[mine] and (not triangle or bound < least[j]):
                     continue
             if mode == MOMENTS:
                 square_i, square_j = sums[2, j], sums[3, j]
-            score = score_of(measure, i, j, dots[j], support, square_i, square_j)
+            n_j, score = float(counts[j]), np.float32(0)
             if support >= min_support:
-                offer(lists, mine, item_of[j], score, support)
+                score = score_of(formula, left_i, right[j], n_i, n_j, n_histories, in_norm, on_support, dot, support, square_i, square_j)
+                offer(entries, supports, sizes, least, mine, item_of[j], score, there[j])
             if triangle and support_back >= min_support:
-                if not measure.symmetric or mode == STEPS:
-                    score = score_of(measure, j, i, support_back if mode == STEPS else dots[j], support_back, square_j, square_i)
-                offer(lists, j, item_of[i], score, support_back)
+                if not symmetric or mode == STEPS:
+                    dot = support_back if mode == STEPS else dot
+                    score = score_of(
+                        formula, left[j], right_i, n_j, n_i, n_histories, in_norm, on_support, dot, support_back, square_j, square_i
+                    )
+                offer(entries, supports, sizes, least, j, item_of[i], score, back[j])
         _clear(n, others, sums)
 
 
@@ -293,6 +301,9 @@ def top_neighbours(block: Block, earlier: Sums, rows: Histories, measure: Measur
     histories, sums = _opened(block, rows)
     own, item_of = block.own, block.catalogue.item_of
     lists = open_lists(len(item_of) if block.triangle else len(own), n)
-    ranked = measure._replace(left=measure.left[item_of], right=measure.right[item_of], counts=measure.counts[item_of])
-    _select(own, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, ranked, item_of, min_support, lists)
+    factors = {name: getattr(measure, name)[item_of] for name in ("left", "right", "counts")}
+    ranked = measure._replace(n_histories=float(measure.n_histories), **factors)
+    _select(
+        own, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, tuple(ranked), item_of, min_support, tuple(lists)
+    )
     return close_lists(lists, item_of if block.triangle else item_of[own])

@@ -80,26 +80,30 @@ def _keep_best(entries, supports, size, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _score(entry):  # type: ignore[no-untyped-def]
-    return np.uint32(entry >> _HIGH).view(np.float32)
+def _make_room(entries, supports, n):  # type: ignore[no-untyped-def]
+    """Keep the n best of a full list; what a score must reach from now on."""
+    _keep_best(entries, supports, entries.size, n)
+    worst = entries[0]
+    for entry in entries[1:n]:
+        worst = min(worst, entry)
+    return np.uint32(worst >> _HIGH).view(np.float32)
 
 
 @njit(cache=True)
-def offer(room, row, item, score, support):  # type: ignore[no-untyped-def]
-    """Put `item` into the list `row`, if its score (float32) is above 0 and can still be among the n best. Each item once."""
-    if not score > 0 or score < room.least[row]:
+def offer(entries, supports, sizes, least, row, item, score, support):  # type: ignore[no-untyped-def]
+    """Put `item` into the list `row` of a Room, if its score (float32) is above 0 and can still be among the n best. Each item once.
+
+    The room comes as its arrays: numba counts references where they are taken out of a tuple, which costs more than the rest.
+    """
+    if not score > 0 or score < least[row]:
         return
-    entries, supports, size, n = room.entries[row], room.supports[row], room.sizes[row], room.entries.shape[1] // 2
-    entries[size] = (np.uint64(np.float32(score).view(np.uint32)) << _HIGH) | (_ITEM - np.uint64(item))
-    supports[size] = support
-    room.sizes[row] = size + 1
-    if size + 1 == entries.size:
-        _keep_best(entries, supports, size + 1, n)
-        room.sizes[row] = n
-        worst = entries[0]
-        for entry in entries[1:n]:
-            worst = min(worst, entry)
-        room.least[row] = _score(worst)
+    size = sizes[row]
+    entries[row, size] = (np.uint64(np.float32(score).view(np.uint32)) << _HIGH) | (_ITEM - np.uint64(item))
+    supports[row, size] = support
+    sizes[row] = size + 1
+    if size + 1 == entries.shape[1]:
+        sizes[row] = entries.shape[1] // 2
+        least[row] = _make_room(entries[row], supports[row], entries.shape[1] // 2)
 
 
 @njit(cache=True)
@@ -126,14 +130,14 @@ def close_lists(room: Room, items: np.ndarray) -> Neighbours:
 
 
 @njit(cache=True)
-def _offer_all(room, rows, others, scores, supports):  # type: ignore[no-untyped-def]
+def _offer_all(entries, places, sizes, least, rows, others, scores, supports):  # type: ignore[no-untyped-def]
     for entry in range(rows.size):
-        offer(room, rows[entry], others[entry], scores[entry], supports[entry])
+        offer(entries, places, sizes, least, rows[entry], others[entry], scores[entry], supports[entry])
 
 
 def merge(parts: Neighbours, n: int) -> Neighbours:
     """Entries in any order, each (item, other) once, as the n best of each item; items ascending."""
     items, rows = np.unique(parts.items, return_inverse=True)
     room = open_lists(len(items), n)
-    _offer_all(room, rows, parts.others, parts.scores, parts.supports)
+    _offer_all(*room, rows, parts.others, parts.scores, parts.supports)
     return close_lists(room, items)

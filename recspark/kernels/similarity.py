@@ -95,35 +95,39 @@ def _of_table(both: float, n_i: float, n_j: float, n: float) -> float:
 
 
 @njit(cache=True)
-def score_of(measure, i, j, dot, support, square_i, square_j):  # type: ignore[no-untyped-def]
-    """The score of j as a neighbour of i, in single precision: rounded before it is compared, equal in the table means equal here."""
-    dot, support, n_i, n_j = np.float64(dot), np.float64(support), np.float64(measure.counts[i]), np.float64(measure.counts[j])
-    if measure.formula == PRODUCT:
+def score_of(formula, left, right, n_i, n_j, n_histories, in_norm, on_support, dot, support, square_i, square_j):  # type: ignore[no-untyped-def]
+    """The score of j as a neighbour of i, in single precision: rounded before it is compared, equal in the table means equal here.
+
+    Numbers only: numba counts references to arrays that are passed on, which costs more than the arithmetic of a pair.
+    """
+    if formula == PRODUCT:
         # In this order (i, j) and (j, i) round alike where left is right.
-        score = dot * (measure.left[i] * measure.right[j])
-    elif measure.formula == QUOTIENT:
-        score = dot / (measure.left[i] * measure.right[j] + measure.in_norm)
-    elif measure.formula == JACCARD:
+        score = dot * (left * right)
+    elif formula == QUOTIENT:
+        score = dot / (left * right + in_norm)
+    elif formula == JACCARD:
         score = support / (n_i + n_j - support)
-    elif measure.formula == PEARSON:
+    elif formula == PEARSON:
         norm = np.sqrt(square_i * square_j)
         score = dot / norm if norm > 0 else 0.0
     else:
-        score = _of_table(support, n_i, n_j, np.float64(measure.n_histories))
-    if measure.on_support > 0:
-        score *= support / (support + measure.on_support)
+        score = _of_table(support, n_i, n_j, n_histories)
+    if on_support > 0:
+        score *= support / (support + on_support)
     return np.float32(score)
 
 
 @njit(cache=True)
-def _scores(measure, i, j, supports):  # type: ignore[no-untyped-def]
+def _scores(formula, left, right, counts, n_histories, in_norm, on_support, i, j, supports):  # type: ignore[no-untyped-def]
     scores = np.empty(i.size, np.float32)
     for pair in range(i.size):
-        scores[pair] = score_of(measure, i[pair], j[pair], supports[pair], supports[pair], 0.0, 0.0)
+        one, other, both = i[pair], j[pair], float(supports[pair])
+        n_i, n_j = float(counts[one]), float(counts[other])
+        scores[pair] = score_of(formula, left[one], right[other], n_i, n_j, n_histories, in_norm, on_support, both, both, 0.0, 0.0)
     return scores
 
 
 def scores_of(measure: Measure, i: np.ndarray, j: np.ndarray, supports: np.ndarray) -> np.ndarray:
     """`score_of` each pair of columns of ones, whose dot product is the support."""
-    scores: np.ndarray = _scores(measure, i, j, supports)
+    scores: np.ndarray = _scores(*measure[:4], float(measure.n_histories), *measure[5:7], i, j, supports)
     return scores
