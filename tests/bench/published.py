@@ -108,12 +108,11 @@ TRIALS = (
         NCF + "against",
         tuple(
             _ncf("popularity", "popular", 0.4533, 0.2542, "beside", TOIS21)
-            + _ncf("EASE", "ease", 0.7192, 0.4494, "check", TOIS21)
             + _ncf("ItemKNN", "item_knn", 0.6694, 0.3979, "reach", TOIS21)
             + _ncf("UserKNN", "user_knn", 0.6768, 0.4100, "reach", TOIS21)
             + _ncf("RP3beta", "rp3beta", 0.6758, 0.4011, "reach", TOIS21)
         ),
-        assignments=("sources=[popular, ease, item_knn, rp3beta, user_knn]",),
+        assignments=("sources=[popular, item_knn, rp3beta, user_knn]",),
     ),
     Trial(
         "ncf-ml-1m",
@@ -132,6 +131,13 @@ TRIALS = (
         seeds=(1, 2, 3),
         seed_of="vectors_als.seed",
         assignments=("sources=[als]", "vectors_als.rank=192"),
+    ),
+    Trial(
+        "ncf-ml-1m",
+        "ncf-ml-1m.yaml",
+        NCF + "against",
+        tuple(_ncf("EASE", "ease", 0.7192, 0.4494, "check", TOIS21)),
+        assignments=("sources=[ease]",),
     ),
     Trial(
         "gowalla",
