@@ -34,7 +34,7 @@ class Measure(NamedTuple):
     left: np.ndarray  # float64 [n_items]
     right: np.ndarray  # float64 [n_items]
     counts: np.ndarray  # int64 [n_items]
-    n_histories: int
+    n_histories: float
     in_norm: float
     on_support: float
     symmetric: bool  # (i, j) and (j, i) score alike
