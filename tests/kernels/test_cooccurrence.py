@@ -125,7 +125,7 @@ def test_lists_keep_the_best_and_break_ties_by_item(seed: int, n: int) -> None:
     scores = rng.integers(-1, 5, 60).astype(np.float32) / 4
     room = open_lists(1, n)
     for item in rng.permutation(60):
-        offer(room, 0, item, scores[item], item + 100)
+        offer(*room, 0, item, scores[item], item + 100)
     found = close_lists(room, np.array([8]))
     best = sorted((-score, item) for item, score in enumerate(scores.tolist()) if score > 0)[:n]
     assert list(zip(*(column.tolist() for column in found), strict=True)) == [(8, item, -score, item + 100) for score, item in best]
