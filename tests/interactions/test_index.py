@@ -69,4 +69,4 @@ def test_every_event_finds_its_indexes(table):
     assert [(f.name, f.dataType.simpleString()) for f in found.schema.fields] == [
         (c.name, c.type) for c in INTERACTIONS.columns if c.name not in STAMPED
     ]
-    assert [tuple(row) for row in found.collect()] == [(1, 3, "view", 2.0, None, 5, 9)]
+    assert [tuple(row) for row in found.collect()] == [(1, 3, "view", 2.0, None, 5, None, 9)]
