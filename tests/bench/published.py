@@ -1,7 +1,7 @@
 """What others have published, to be laid beside ours: facts with their sources, one line a figure.
 
 An aim says what ours is held to: `check`, the same in the digits printed (the model has no choice, so that the evaluator is tested);
-`reach`, at least as good; `within`, at most `margin` worse; `beside`, printed only.
+`reach`, at least as good; `within`, at most `margin` away on either side; `beside`, printed only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Figure:
         if self.aim == "check":
             return abs(ours - self.published) <= 0.5e-4
         if self.aim == "within":
-            return ours >= self.published - self.margin
+            return abs(ours - self.published) <= self.margin
         return ours <= self.published if self.is_error else ours >= self.published
 
 
