@@ -76,7 +76,8 @@ class Intake:
         if not fresh and (last == 0 or reread):
             why = "the events section changed, so everything is read again" if reread else "the first run needs at least one event"
             raise SourceError(f"events: {self._mappings[EVENTS].place} holds no files, and {why}; check `path`")
-        if last and not fresh and not reread and all(notes[name] == state[name] for name in CATALOGUES):
+        # A source that the last delivery's note does not name was not configured then: its digest was empty.
+        if last and not fresh and not reread and all(notes.get(name, "") == state[name] for name in CATALOGUES):
             self.message = f"nothing new at the sources since delivery {last}" + ("" if found else "; no files of events lie there now")
             return False
         self.delivery = last + 1

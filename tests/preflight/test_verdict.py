@@ -80,6 +80,20 @@ def test_a_history_cap_for_real():
     assert of(cap + 1).refusals != ()
 
 
+def test_a_lever_that_names_no_number_stands_for_all_items():
+    """n_neighbours null: lists of all items; the refusal names the largest number that fits."""
+    model, found = MODELS["source_candidates_ease"], activity(WORLDS["few users"])
+    knobs = {"n_neighbours": None, "n_candidates": 10}
+
+    def of(n: int | None, limit: float) -> Any:
+        return judge("source_candidates_ease", model, found, {**knobs, "n_neighbours": n}, PLACE, RATES, Limits(driver_bytes=limit))
+
+    limit = of(7, 1e12).work.driver_bytes
+    (refusal,) = of(None, limit).refusals
+    assert "set neighbours_ease.n_neighbours to 7 (now all), or raise limits.driver_bytes" in refusal
+    assert (of(7, limit).refusals, len(of(8, limit).refusals)) == ((), 1)
+
+
 def test_als_that_no_task_can_hold_is_told_of_the_other_engine():
     found = activity(WORLDS["usual"])
     verdict = judge("vectors_als", MODELS["vectors_als"], found, {**ALS, "rank": 400}, PLACE, RATES, Limits(task_bytes=2.2e6))

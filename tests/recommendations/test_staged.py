@@ -272,4 +272,4 @@ def test_candidates_of_other_sources_are_named(table, arrays):
 @pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}])
 def test_knobs_out_of_range(knobs):
     with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
-        build_staged(*[None] * 13, **knobs)
+        build_staged(*[None] * 16, **knobs)
