@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from recspark.candidates.spreading import spread
-from recspark.kernels.cooccurrence import STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.cooccurrence import DOT, STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, merge
-from recspark.kernels.packing import Histories, Totals, as_histories, rows_of_block, totals_of
+from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, no_totals, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure
 
 NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
-# Entries in a binary row. Some rows make one Arrow batch, so that one must not hold gigabytes.
-_CHUNK = 1 << 15
+# Entries in a binary row. Thousands of rows make one Arrow batch, which must not hold gigabytes.
+_CHUNK = 1 << 11
 # Entries that a task of the first stage holds before it hands them on.
 _GATHERED = 1 << 22
 # Histories' entries that a block adds up at once (44 bytes each); beyond it, sums are folded and carried on.
@@ -45,14 +45,6 @@ class Rules(NamedTuple):
     divide: bool = False  # each list by the sum of its scores
 
 
-class Entries(NamedTuple):
-    """What a batch of the stages carries, as flat arrays."""
-
-    users: np.ndarray
-    items: np.ndarray
-    values: np.ndarray
-
-
 def _flat(column: pa.Array, dtype: type) -> np.ndarray:
     """A binary column as one array: its rows stand behind each other."""
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
@@ -68,32 +60,34 @@ def _binary(array: np.ndarray, ends: np.ndarray) -> pa.Array:
 
 
 def _gather_by_user(entries: DataFrame, n_blocks: int, kind: type) -> DataFrame:
-    """user_block, and the entries of it as chunks of users (int64), items (int32) and values (`kind`)."""
+    """user_block, and the entries of it as chunks of users (int64), items (int32) and, where there are any, values (`kind`)."""
+    parts = {"user_idx": ("users", np.int64), "item_idx": ("items", np.int32), "value": ("values", kind)}
+    given = [name for name in parts if name in entries.columns]
+    names = [parts[name][0] for name in given]
 
-    def handed_on(waiting: list[Entries]) -> Iterator[pa.RecordBatch]:
-        users, items, values = (np.concatenate(columns) for columns in zip(*waiting, strict=True))
-        blocks = users % n_blocks
+    def handed_on(waiting: list[tuple[np.ndarray, ...]]) -> Iterator[pa.RecordBatch]:
+        columns = [np.concatenate(column) for column in zip(*waiting, strict=True)]
+        blocks = columns[0] % n_blocks
         for block in range(n_blocks):
-            own = np.flatnonzero(blocks == block) if n_blocks > 1 else np.arange(len(users))
+            own = np.flatnonzero(blocks == block)
             ends = np.append(np.arange(0, len(own), _CHUNK), len(own))
-            columns = [_binary(column[own], ends) for column in (users, items, values)]
-            names = ["user_block", "users", "items", "values"]
-            yield pa.RecordBatch.from_arrays([pa.array(np.full(len(ends) - 1, block, np.int32)), *columns], names=names)
+            packed = [_binary(column[own], ends) for column in columns]
+            yield pa.RecordBatch.from_arrays([pa.array(np.full(len(ends) - 1, block, np.int32)), *packed], names=["user_block", *names])
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        waiting: list[Entries] = []
+        waiting: list[tuple[np.ndarray, ...]] = []
         n = 0
         for batch in batches:
-            users, items, values = (batch.column(name).to_numpy(zero_copy_only=False) for name in ("user_idx", "item_idx", "value"))
-            waiting.append(Entries(users, items, values.astype(kind, copy=False)))
-            n += len(users)
+            columns = (batch.column(name).to_numpy(zero_copy_only=False).astype(parts[name][1], copy=False) for name in given)
+            waiting.append(tuple(columns))
+            n += batch.num_rows
             if n >= _GATHERED:
                 yield from handed_on(waiting)
                 waiting, n = [], 0
         if n:
             yield from handed_on(waiting)
 
-    chunks = entries.select("user_idx", "item_idx", "value").mapInArrow(run, "user_block int, users binary, items binary, values binary")
+    chunks = entries.select(given).mapInArrow(run, f"user_block int, {', '.join(f'{name} binary' for name in names)}")
     return spread(chunks, "user_block", n_blocks)
 
 
@@ -102,7 +96,7 @@ _PACKED = (
     "n_histories bigint"
 )
 _PACKED_NAMES = [part.split()[0] for part in _PACKED.split(", ")]
-_EMPTY = np.empty(0, np.uint8)
+_EMPTY, _NO_VALUES = np.empty(0, np.uint8), np.empty(0, np.float32)
 
 
 def _packed_rows(block: int, is_history: bool, ends: np.ndarray, n_histories: int, columns: list[pa.Array]) -> pa.RecordBatch:
@@ -137,24 +131,24 @@ def _totals_for(totals: Totals, block: int, n_histories: int) -> pa.RecordBatch:
 def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int, seed: int) -> DataFrame:
     """`entries` (user_idx bigint, item_idx int, value double or bigint) as histories for each of n_blocks blocks of items.
 
-    Block b is in partition b: first the totals of all items, then every whole history that holds an item with index modulo
+    Entries without the column `value` have the value 1. Block b is in partition b: first the totals of all items, then every whole history that holds an item with index modulo
     n_blocks equal to b. Memory of a task: 60 bytes an entry of its users.
     """
-    kind = np.int64 if rules.mode == STEPS else np.float64
+    kind, has_values = (np.int64 if rules.mode == STEPS else np.float64), "value" in entries.columns
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        parts = [
-            Entries(_flat(batch.column("users"), np.int64), _flat(batch.column("items"), np.int32), _flat(batch.column("values"), kind))
-            for batch in batches
-        ]
-        if not any(len(part.users) for part in parts):
+        kinds = {"users": np.int64, "items": np.int32} | ({"values": kind} if has_values else {})
+        parts = [tuple(_flat(batch.column(name), one) for name, one in kinds.items()) for batch in batches]
+        if not any(len(part[0]) for part in parts):
             return
-        loose = Entries(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         parts.clear()
-        histories = as_histories(*loose, limit=max_items_per_user, seed=seed, first=rules.mode == STEPS)
-        del loose
+        values = given[0] if given else np.ones(len(users), kind)
+        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, first=rules.mode == STEPS)
+        del users, items, given
         values, summed = rules.weigh(histories)
-        histories = histories._replace(values=values)
+        # Ones need not be sent: a dot product of them is a count.
+        histories = histories._replace(values=values if rules.mode != DOT or bool(np.any(values != 1)) else _NO_VALUES)
         totals = totals_of(histories.items, summed)
         for block in range(n_blocks):
             yield _totals_for(totals, block, len(histories.users))
@@ -164,54 +158,60 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
     return spread(packed, "block", n_blocks).sortWithinPartitions("block", "is_history")
 
 
+def _values_of(histories: pa.RecordBatch, kind: type) -> np.ndarray:
+    """The values of a batch's entries; of rows that were sent without, 1; none at all where all were."""
+    values = _flat(histories.column("values"), kind)
+    n_items, n_values = (pc.binary_length(histories.column(name)).to_numpy() // 4 for name in ("items", "values"))
+    if not len(values) or len(values) == n_items.sum():
+        return values
+    filled: np.ndarray = np.ones(int(n_items.sum()), kind)
+    filled[np.repeat(n_values > 0, n_items)] = values
+    return filled
+
+
 class BlockOfItems:
     """What a task knows of the block of items it is at: the items' totals, histories not yet added up, and the sums of those before."""
 
     def __init__(self, block: int, n_blocks: int, rules: Rules, n: int | None) -> None:
         self.number, self.n_histories = block, 0
         self._n_blocks, self._rules, self._n = n_blocks, rules, n
-        self._totals: list[Totals] = []
+        self._totals = no_totals()
         self._waiting: list[tuple[np.ndarray, ...]] = []
         self._n_entries = 0
         self._sums: Sums | None = None
 
     def add(self, rows: pa.RecordBatch) -> None:
+        """Totals come before histories."""
         first = pc.sum(pc.invert(rows.column("is_history"))).as_py() or 0
         for row in range(first):
             one = rows.slice(row, 1)
             kinds = {"items": np.int32, "counts": np.int64, "high": np.float64, "low": np.float64}
-            self._totals.append(Totals(*(_flat(one.column(name), kind) for name, kind in kinds.items())))
+            self._totals = add_totals(self._totals, Totals(*(_flat(one.column(name), kind) for name, kind in kinds.items())))
             self.n_histories += one.column("n_histories")[0].as_py()
         histories = rows.slice(first)
         kinds = {"users": np.int64, "lengths": np.int32, "items": np.int32}
-        kinds["values"] = np.int32 if self._rules.mode == STEPS else np.float32
-        self._waiting.append(tuple(_flat(histories.column(name), kind) for name, kind in kinds.items()))
-        self._n_entries += len(self._waiting[-1][2])
+        users, lengths, items = (_flat(histories.column(name), kind) for name, kind in kinds.items())
+        self._waiting.append((users, lengths, items, _values_of(histories, np.int32 if self._rules.mode == STEPS else np.float32)))
+        self._n_entries += len(items)
         if self._n_entries >= _ENTRIES_AT_ONCE:
             block = self.block
             self._sums = fold(block, self._sums or no_sums(block), self.take())
 
     @property
-    def totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each item the number of histories that hold it, and its sum."""
-        n_items = 1 + max((int(part.items[-1]) for part in self._totals if len(part.items)), default=-1)
-        counts, sums, rest = np.zeros(n_items, np.int64), np.zeros(n_items), np.zeros(n_items)
-        for part in self._totals:
-            counts[part.items] += part.counts
-            total = sums[part.items] + part.high
-            shift = total - sums[part.items]
-            rest[part.items] += (sums[part.items] - (total - shift)) + (part.high - shift) + part.low
-            sums[part.items] = total
-        return counts, sums + rest
+    def counts(self) -> np.ndarray:
+        """Of each item the number of histories that hold it."""
+        return self._totals.counts
 
     @property
     def block(self) -> Block:
-        counts, _ = self.totals
-        triangle = self._n is None or len(counts) * self._n <= _PLACES
-        return Block(self.number, self._n_blocks, by_popularity(counts), triangle, self._rules.mode, self._rules.max_gap)
+        triangle = self._n is None or len(self.counts) * self._n <= _PLACES
+        return Block(self.number, self._n_blocks, by_popularity(self.counts), triangle, self._rules.mode, self._rules.max_gap)
 
     def take(self) -> Histories:
+        """The waiting histories; without values where all are 1."""
         users, lengths, items, values = (np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        if 0 < len(values) < len(items):
+            values = np.concatenate([own if len(own) else np.ones(len(those), np.float32) for _, _, those, own in self._waiting])
         self._waiting, self._n_entries = [], 0
         return Histories(users, np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), items, values)
 
@@ -219,7 +219,8 @@ class BlockOfItems:
         return self._sums or no_sums(block)
 
     def neighbours(self, n: int, min_support: int) -> Neighbours:
-        block, measure = self.block, self._rules.measure(*self.totals, self.n_histories)
+        block, totals = self.block, self._totals
+        measure = self._rules.measure(totals.counts, totals.high + totals.low, self.n_histories)
         return top_neighbours(block, self.carried(block), self.take(), measure, n=n, min_support=min_support)
 
 

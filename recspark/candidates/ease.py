@@ -17,13 +17,14 @@ from recspark.errors import LimitError
 from recspark.kernels.ease import count_pairs, invert_upper, top_weights
 from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.ragged import as_ragged
-from recspark.tables.lineage import HistoryRows, ItemFeatures, ItemNeighbours, LearnRows
+from recspark.tables.lineage import HistoryRows, ItemFeatures, ItemNeighbours, LearnRows, Slots
 from recspark.tables.weights import type_weight
 
 _NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 _COUNTS = "place int, others array<int>, counts array<int>"
 # Rows of the triangle that leave a task at once.
 _ROWS_AT_ONCE = 256
+_PIECE = 1 << 11  # entries
 
 
 def _used_pairs(interactions: DataFrame, weights: Mapping[str, float]) -> DataFrame:
@@ -62,15 +63,19 @@ def _pack_histories(pairs: DataFrame, ids: np.ndarray) -> DataFrame:
 
 
 def _count_blocks(histories: DataFrame, n_items: int, n_blocks: int) -> DataFrame:
-    """place, others, counts: the users that an item shares with itself and each later one, where there are any."""
+    """place, others, counts: the users that an item shares with itself and each later one, where there are any; in pieces."""
 
     def rows_of(block: int, counts: np.ndarray) -> Iterator[pa.RecordBatch]:
         for first in range(0, len(counts), _ROWS_AT_ONCE):
             some = counts[first : first + _ROWS_AT_ONCE]
             rows, others = np.nonzero(some)
-            offsets = pa.array(np.searchsorted(rows, np.arange(len(some) + 1)).astype(np.int32))
-            lists = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in (others.astype(np.int32), some[rows, others])]
-            places = (np.arange(first, first + len(some)) * n_blocks + block).astype(np.int32)
+            # A row of the triangle is sent in pieces: thousands of them make one batch.
+            starts = np.concatenate([np.searchsorted(rows, np.arange(len(some))), np.arange(0, len(rows), _PIECE), [len(rows)]])
+            offsets = np.unique(starts).astype(np.int32)
+            lists = [
+                pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in (others.astype(np.int32), some[rows, others])
+            ]
+            places = ((first + rows[offsets[:-1]]) * n_blocks + block).astype(np.int32)
             yield pa.RecordBatch.from_arrays([pa.array(places), *lists], names=["place", "others", "counts"])
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -138,7 +143,8 @@ def fit_ease(
     n_neighbours: PositiveInt | None = 500,
     max_items: PositiveInt = 20_000,
     single_precision: bool = False,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
 ) -> DataFrame:
     """The n_neighbours strongest weights on each item: kind, idx, neighbour_idx, score, support, position.
 
@@ -160,13 +166,15 @@ def fit_ease(
         n_neighbours: weights kept on each item; none for all. What is cut is lost to the scores.
         max_items: catalogues above this are refused: memory grows with the square, time with the cube.
         single_precision: half the memory and time; weights then differ in about the fourth digit.
-        n_blocks: item blocks of the counts, one task each: at least the number of cores; more need less memory a task and copy
+        n_blocks: item blocks of the counts, one task each; none for as many as run at once. More need less memory a task and copy
             histories more often.
+        n_slots: tasks that run at once.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from.
         LimitError: more than max_items items with learnt events.
     """
+    n_blocks = n_blocks or n_slots
     pairs = _used_pairs(interactions, weights)
     ids = _learnt_items(pairs, max_items, single_precision)
     counts = _count_blocks(_pack_histories(pairs, ids), len(ids), n_blocks)

@@ -17,22 +17,31 @@ from recspark.errors import ConfigError
 from recspark.kernels.cooccurrence import COUNT, DOT, MOMENTS
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, ShrinkageForm, Similarity, measure_of
-from recspark.tables.lineage import LearnRows
-from recspark.tables.weights import ValueAs, with_weight
+from recspark.tables.lineage import LearnRows, Slots
+from recspark.tables.weights import ValueAs, type_weight, with_weight
 
 Weighting = Literal["none", "tf_idf", "bm25"]
 # Weights are held within these: squares then neither vanish nor overflow, and what decayed long ago still counts a little.
 LEAST_WEIGHT, MOST_WEIGHT = 2.0**-60, 2.0**60
 
 
+def weight_column(weights: dict[str, float], value_as: ValueAs, half_life_days: float | None) -> str | None:
+    """`weight`, or None where every event that is learnt from weighs 1."""
+    ones = value_as == "ignore" and half_life_days is None and {weight for weight in weights.values() if weight > 0} == {1.0}
+    return None if ones else "weight"
+
+
 def learnt_events(interactions: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None) -> DataFrame:
     """The events that weigh more than 0, with `weight`."""
+    if weight_column(weights, value_as, half_life_days) is None:
+        return interactions.filter(type_weight(weights).isNotNull()).withColumn("weight", F.lit(1.0))
     weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days).filter("weight > 0")
     return weighted.withColumn("weight", F.least(F.greatest("weight", F.lit(LEAST_WEIGHT)), F.lit(MOST_WEIGHT)))
 
 
-def entries_of(events: DataFrame, value: str) -> DataFrame:
-    return events.select("user_idx", "item_idx", F.col(value).alias("value"))
+def entries_of(events: DataFrame, value: str | None) -> DataFrame:
+    """What `spread_histories` is given; without a value every event counts 1."""
+    return events.select("user_idx", "item_idx", *([F.col(value).alias("value")] if value else []))
 
 
 def _squared(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +98,8 @@ def build_item_knn(
     max_items_per_user: PositiveInt = 500,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
     seed: int = 1,
 ) -> DataFrame:
     """The n_neighbours most similar items of each item: kind, idx, neighbour_idx, score (above 0), support, position.
@@ -117,13 +127,15 @@ def build_item_knn(
         max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
         value_as: how an event's value (a rating, a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
-        n_blocks: item blocks, one task each: at least the number of cores; more need less memory a task and copy histories more often.
+        n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
+        n_slots: tasks that run at once.
         seed: of the sample of long histories.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from; decay of events without times; a weighting or a form of
             shrinkage that the measure does not have.
     """
+    n_blocks = n_blocks or n_slots
     if similarity != "cosine" and (weighting != "none" or shrinkage_form != "support"):
         raise ConfigError(
             f"similarity is {similarity}, weighting {weighting} and shrinkage_form {shrinkage_form}: only cosine has weightings and "
@@ -139,17 +151,17 @@ def build_item_knn(
         entries = entries_of(_centred(keep_latest_ratings(interactions, weights)), "rating")
         rules = Rules(MOMENTS, _summed, measure)
     else:
-        events = learnt_events(interactions, weights, value_as, half_life_days)
+        events, weight = learnt_events(interactions, weights, value_as, half_life_days), weight_column(weights, value_as, half_life_days)
         if similarity != "cosine":
-            entries, rules = entries_of(events.withColumn("weight", F.lit(1.0)), "weight"), Rules(COUNT, of_counts, measure)
+            entries, rules = entries_of(events, None), Rules(COUNT, of_counts, measure)
         elif weighting == "none":
-            entries, rules = entries_of(events, "weight"), Rules(DOT, _summed, measure)
+            entries, rules = entries_of(events, weight), Rules(DOT, _summed, measure)
         else:
             n_items = events.agg(F.count_distinct("item_idx").alias("n")).collect()[0]["n"]
             if weighting == "bm25":
                 entries = entries_of(_in_length(add_up_pairs(events), bm25_k1, bm25_b), "weight")
             else:
-                entries = entries_of(events, "weight")
+                entries = entries_of(events, weight)
             weigh = _rare_users_first(max(n_items, 1), np.sqrt if weighting == "tf_idf" else np.positive)
             rules = Rules(DOT, weigh, measure)
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)

@@ -15,7 +15,7 @@ from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import STEPS
 from recspark.kernels.packing import Histories, as_steps
 from recspark.kernels.similarity import Measure, measure_of
-from recspark.tables.lineage import LearnRows
+from recspark.tables.lineage import LearnRows, Slots
 from recspark.tables.weights import type_weight
 
 _NO_LIMIT = (1 << 31) - 1
@@ -36,7 +36,8 @@ def build_item_next(
     popularity_damping: NonNegativeFloat = 0.5,
     max_gap: PositiveInt | None = None,
     max_items_per_user: PositiveInt = 500,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
     seed: int = 1,
 ) -> DataFrame:
     """The n_neighbours of each item that most users came to after it: kind, idx, neighbour_idx, score, support, position.
@@ -55,12 +56,15 @@ def build_item_next(
         popularity_damping: conditional is divided by the number of the neighbour's users to this power; 0 recommends what everybody has.
         max_gap: how many steps (moments of the history with a new item) later still counts; none for any.
         max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
-        n_blocks: item blocks, one task each: at least the number of cores; more need less memory a task and copy histories more often.
+        n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
+        n_slots: tasks that run at once.
         seed: of the sample of long histories.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from.
     """
+
+    n_blocks = n_blocks or n_slots
 
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:
         # Of columns of ones the sum of squares is the count.

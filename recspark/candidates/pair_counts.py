@@ -46,7 +46,7 @@ def count_pairs(
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for items in blocks_of(batches, n_blocks, rules, None):
-            counts, _ = items.totals
+            counts = items.counts
             own = np.flatnonzero(counts)
             own = own[own % n_blocks == items.number]
             yield _rows(own, own, counts[own])
@@ -56,8 +56,8 @@ def count_pairs(
             for one, other, support in count(block, items.carried(block), items.take()):
                 yield _rows(np.minimum(one, other), np.maximum(one, other), support)
 
-    learnt = interactions.filter(type_weight(weights).isNotNull()).withColumn("_one", F.lit(1.0))
-    histories = spread_histories(entries_of(learnt, "_one"), rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
+    learnt = interactions.filter(type_weight(weights).isNotNull())
+    histories = spread_histories(entries_of(learnt, None), rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     return histories.mapInArrow(run, COUNTS)
 
 

@@ -8,12 +8,12 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
-from recspark.candidates.item_knn import entries_of, learnt_events
+from recspark.candidates.item_knn import entries_of, learnt_events, weight_column
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import DOT
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, measure_of
-from recspark.tables.lineage import LearnRows
+from recspark.tables.lineage import LearnRows, Slots
 from recspark.tables.weights import ValueAs
 
 
@@ -38,7 +38,8 @@ def build_rp3beta(
     max_items_per_user: PositiveInt = 500,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
     seed: int = 1,
 ) -> DataFrame:
     """The n_neighbours of each item that a walk item -> user -> item ends at most: kind, idx, neighbour_idx, score, support, position.
@@ -60,12 +61,15 @@ def build_rp3beta(
         max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
         value_as: how an event's value enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
-        n_blocks: item blocks, one task each: at least the number of cores; more need less memory a task and copy histories more often.
+        n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
+        n_slots: tasks that run at once.
         seed: of the sample of long histories.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from; decay of events without times.
     """
+
+    n_blocks = n_blocks or n_slots
 
     def weigh(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.diff(histories.offsets)
@@ -77,7 +81,7 @@ def build_rp3beta(
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:
         return measure_of("walk", counts, sums, n_histories, shrinkage=0.0, alpha=alpha, beta=beta)
 
-    entries = entries_of(learnt_events(interactions, weights, value_as, half_life_days), "weight")
+    entries = entries_of(learnt_events(interactions, weights, value_as, half_life_days), weight_column(weights, value_as, half_life_days))
     rules = Rules(DOT, weigh, measure, divide=normalize)
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     found = neighbours_of(histories, rules, n_blocks=n_blocks, n=n_neighbours, min_support=min_support)

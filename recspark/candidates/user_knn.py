@@ -14,7 +14,7 @@ from recspark.candidates.user_vectors import Similarity, Weighting, pack_vectors
 from recspark.columns import USER
 from recspark.errors import ConfigError, LimitError
 from recspark.kernels.user_neighbours import COSINE, JACCARD, PEARSON, Measure
-from recspark.tables.lineage import LearnRows, Tell
+from recspark.tables.lineage import LearnRows, Slots, Tell
 from recspark.tables.weights import ValueAs
 
 
@@ -32,7 +32,8 @@ def fit_user_knn(
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     max_exact_users: NonNegativeInt = 200_000,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
     n_clusters: PositiveInt | None = None,
     n_probes: PositiveInt = 8,
     n_rounds: NonNegativeInt = 2,
@@ -68,7 +69,8 @@ def fit_user_knn(
         value_as: how an event's value enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         max_exact_users: more users than this are searched in clusters.
-        n_blocks: tasks: at least the number of cores. Exact: more need less memory and copy all vectors more often.
+        n_blocks: tasks; none for as many as run at once. Exact: more need less memory and copy all vectors more often.
+        n_slots: tasks that run at once.
         n_clusters: above the limit; none for the square root of the users. More are faster, and need more probes.
         n_probes: clusters looked into; more find more, and cost in proportion.
         n_rounds: rounds of clustering; each costs a pass, and finds more.
@@ -82,6 +84,7 @@ def fit_user_knn(
             cosine's knobs for pearson or jaccard.
         LimitError: a recall below min_recall.
     """
+    n_blocks = n_blocks or n_slots
     if asymmetry > 1:
         raise ConfigError(f"asymmetry is {asymmetry:g}: it is the own norm's share of the two, 0 to 1")
     if similarity != "cosine" and (weighting != "none" or asymmetry != 0.5 or shrinkage_form == "norm"):

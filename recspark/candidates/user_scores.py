@@ -17,7 +17,7 @@ from recspark.columns import PAD_ITEM, USER
 from recspark.kernels.masks import Mask, rows_of
 from recspark.kernels.ragged import as_ragged
 from recspark.kernels.user_proposals import top_items_by_users
-from recspark.tables.lineage import ItemFeatures, LearnRows
+from recspark.tables.lineage import ItemFeatures, LearnRows, Slots
 from recspark.tables.weights import type_weight
 
 Lists = Literal["own", "others"]
@@ -93,7 +93,8 @@ def score_user_knn_candidates(
     n_candidates: PositiveInt = 100,
     lists: Lists = "own",
     max_neighbours: PositiveInt = 1000,
-    n_blocks: PositiveInt = 4,
+    n_blocks: PositiveInt | None = None,
+    n_slots: Slots,
 ) -> DataFrame:
     """For each request the n_candidates items with the largest sum of similarities of the user's neighbours who have the item.
 
@@ -110,11 +111,14 @@ def score_user_knn_candidates(
         n_candidates: how many items to propose; each costs space, and work in every later step.
         lists: whose lists say who counts: own, the user's neighbours; others, everyone who has the user among theirs.
         max_neighbours: that count, the most similar first; bounds what a user that is in everybody's list costs.
-        n_blocks: blocks of requests, one task each: at least the number of cores.
+        n_blocks: blocks of requests, one task each; none for as many as run at once.
+        n_slots: tasks that run at once.
 
     Raises:
         ConfigError: event weights that nothing can be learnt from.
     """
+
+    n_blocks = n_blocks or n_slots
 
     def arrange(masked: DataFrame) -> DataFrame:
         blocked = masked.withColumn("_block", F.pmod("user_idx", F.lit(n_blocks)).cast("int"))

@@ -264,7 +264,8 @@ def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.n
     """The histories as the kernels read them, and sums of 0."""
     kind = np.int32 if block.mode == STEPS else np.float32
     order = np.argsort(rows.users, kind="stable")
-    values = frozen(rows.values if block.mode != COUNT else np.empty(0), kind)
+    ones = block.mode == DOT and not len(rows.values)
+    values = frozen(np.ones(len(rows.items)) if ones else rows.values if block.mode != COUNT else np.empty(0), kind)
     histories = _transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
     counted = block.mode in (COUNT, STEPS)
     return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), np.int32 if counted else np.float64)
@@ -292,10 +293,10 @@ def count(block: Block, earlier: Sums, rows: Histories) -> Iterator[tuple[np.nda
 def top_neighbours(block: Block, earlier: Sums, rows: Histories, measure: Measure, *, n: int, min_support: int) -> Neighbours:
     """The n best of each item that this block knows of, best first by (score descending, neighbour ascending).
 
-    Only scores above 0 and pairs of at least `min_support` count. In the triangle form an item's list is complete only when
-    those of all blocks are merged (`lists.merge`).
+    Rows without values are of ones. Only scores above 0 and pairs of at least `min_support` count. In the triangle form an item's
+    list is complete only when those of all blocks are merged (`lists.merge`).
     """
-    if block.mode == DOT and not len(earlier.others) and bool((rows.values == 1).all()):
+    if block.mode == DOT and not len(earlier.others) and not len(rows.values):
         block = block._replace(mode=COUNT)  # dot and support are then one number
         earlier = no_sums(block)
     histories, sums = _opened(block, rows)

@@ -21,12 +21,20 @@ class Histories(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Of each item: how many histories hold it, and a sum over them, as the unevaluated sum of two doubles."""
+    """Of some items: how many histories hold each, and a sum over them, as the unevaluated sum of two doubles."""
 
     items: np.ndarray  # int32, ascending
     counts: np.ndarray  # int64
     high: np.ndarray  # float64
     low: np.ndarray  # float64
+
+
+class TotalsByItem(NamedTuple):
+    """The same of all items, by index."""
+
+    counts: np.ndarray  # int64 [n_items]
+    high: np.ndarray  # float64 [n_items]
+    low: np.ndarray  # float64 [n_items]
 
 
 @njit(cache=True)
@@ -164,6 +172,23 @@ def totals_of(items: np.ndarray, values: np.ndarray) -> Totals:
     _add_up(items, values, counts, high, low)
     held = np.flatnonzero(counts)
     return Totals(held.astype(np.int32), counts[held], high[held], low[held])
+
+
+def no_totals() -> TotalsByItem:
+    return TotalsByItem(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+
+
+def add_totals(totals: TotalsByItem, more: Totals) -> TotalsByItem:
+    """`totals` and those of other histories; the sums keep their rounding errors (Knuth's two-sum), so that the order does not show."""
+    n_items = max(len(totals.counts), 1 + int(more.items.max(initial=-1)))
+    counts, high, low = (np.concatenate([own, np.zeros(n_items - len(own), own.dtype)]) for own in totals)
+    counts[more.items] += more.counts
+    before = high[more.items]
+    total = before + more.high
+    part = total - before
+    low[more.items] += (before - (total - part)) + (more.high - part) + more.low
+    high[more.items] = total
+    return TotalsByItem(counts, high, low)
 
 
 @njit(cache=True)

@@ -110,6 +110,10 @@ def judge(
     for each lever the largest value that would fit.
     """
 
+    if model.blocks is not None:
+        # None: as many as run at once, as the jobs do.
+        knobs = {**knobs, model.blocks: knobs[model.blocks] or place.n_slots}
+
     def work(changed: Mapping[str, Any]) -> Work:
         return model.work(activity, {**knobs, **changed}, place)
 

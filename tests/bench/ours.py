@@ -106,6 +106,7 @@ def als(folder: str, *, iterations: int, alpha: float, to: str | None = None, **
 def cosine(folder: str, *, n_neighbours: int, min_support: int, users: bool = False, to: str | None = None) -> tuple[float, dict[str, Any]]:
     """The most similar items of each item, or users of each user; exact, of whole histories, without shrinkage."""
     knobs: dict[str, Any] = {"n_neighbours": n_neighbours, "min_support": min_support, "shrinkage": 0.0, "value_as": "ignore"}
+    knobs["n_slots"] = n_slots(session())
 
     def work() -> None:
         interactions = session().read.parquet(folder)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.candidates.ease import fit_ease, score_ease_candidates
+from recspark.candidates import ease
+from recspark.candidates.ease import score_ease_candidates
 from recspark.errors import ConfigError, LimitError
 from recspark.kernels.ease import invert_upper
 from recspark.tables import NEIGHBOURS, REQUESTS, SOURCE_CANDIDATES
 from recspark.tables.contract import check_rows, conform
+
+fit_ease = partial(ease.fit_ease, n_slots=4)
 
 Row = tuple[int, int, float, int, int]
 COLUMNS = ("idx", "neighbour_idx", "score", "support", "position")

@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.candidates import cooccurring
-from recspark.candidates.item_knn import build_item_knn
+from recspark.candidates import cooccurring, item_knn
 from recspark.candidates.spreading import spread
 from recspark.errors import ConfigError
 from recspark.kernels.packing import lot
 from recspark.tables import NEIGHBOURS
 from recspark.tables.contract import conform
 from tests import dense
+
+build_item_knn = partial(item_knn.build_item_knn, n_slots=4)
 
 COLUMNS = ("idx", "neighbour_idx", "score", "support", "position")
 USE = {"use": 1.0}

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.candidates.item_next import build_item_next
+from recspark.candidates import item_next
 from recspark.tables import NEIGHBOURS
 from recspark.tables.contract import conform
 from tests import dense
 from tests.candidates.test_item_knn import USE, rows
+
+build_item_next = partial(item_next.build_item_next, n_slots=4)
 
 
 def test_only_what_came_strictly_later(events) -> None:  # type: ignore[no-untyped-def]

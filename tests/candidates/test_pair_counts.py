@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 from pyspark.sql import functions as F
 
-from recspark.candidates.item_knn import build_item_knn
+from recspark.candidates import item_knn
 from recspark.candidates.pair_counts import add_counts, count_changes, count_pairs, neighbours_of_counts, subtract_counts
 from tests import dense
 from tests.candidates.test_item_knn import USE, rows, used
+
+build_item_knn = partial(item_knn.build_item_knn, n_slots=4)
 
 KNOBS: dict[str, Any] = {"weights": USE, "n_blocks": 2, "max_items_per_user": 6}
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pyspark.sql import functions as F
 
-from recspark.candidates.rp3beta import build_rp3beta
+from recspark.candidates import rp3beta
 from recspark.tables import NEIGHBOURS
 from recspark.tables.contract import conform
 from tests import dense
 from tests.candidates.test_item_knn import USE, rows, used
+
+build_rp3beta = partial(rp3beta.build_rp3beta, n_slots=4)
 
 
 def test_walks_equal_the_dense_reference(events) -> None:  # type: ignore[no-untyped-def]

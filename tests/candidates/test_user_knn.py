@@ -18,7 +18,7 @@ COLUMNS = ("idx", "neighbour_idx", "score", "support", "position")
 
 
 def fit_user_knn(*inputs: Any, **knobs: Any) -> Any:
-    return user_knn.fit_user_knn(*inputs, **{"tell": lambda name, value: None, **knobs})
+    return user_knn.fit_user_knn(*inputs, **{"tell": lambda name, value: None, "n_slots": 4, **knobs})
 
 
 def _rows(frame: Any) -> list[Row]:
@@ -187,13 +187,13 @@ def test_candidates_are_what_the_neighbours_use(table, events, seen, features) -
     requests = table(REQUESTS, [{"request_idx": r, "user_idx": user, "k": 1} for r, user in ((10, 0), (11, 1), (12, 2), (17, 7), (20, 0))])
     inputs = (learnt, requests, lists, seen({10: [0, 1], 20: [2]}), features(6, {4}))
     for n_blocks in (1, 3):
-        frame = score_user_knn_candidates(*inputs, weights={"use": 1.0, "other": 0.0}, n_candidates=2, n_blocks=n_blocks)
+        frame = score_user_knn_candidates(*inputs, n_slots=4, weights={"use": 1.0, "other": 0.0}, n_candidates=2, n_blocks=n_blocks)
         conform(frame.withColumns({"horizon": F.lit("h"), "source": F.lit("user_knn")}), SOURCE_CANDIDATES, "the function")
         found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
         # Item 2: .5 + .25. Item 4 is not available, item 5 was not used in a way that counts.
         assert found == {10: ([2, 3], [0.75, 0.25]), 11: ([0], [0.125]), 20: ([1, 3], [0.5, 0.25])}
     # User 1 is in the list of user 0 (.5), user 0 in that of user 1 (.125), user 2 in that of user 0; one counts.
-    frame = score_user_knn_candidates(*inputs, weights={"use": 1.0, "other": 0.0}, lists="others", max_neighbours=1)
+    frame = score_user_knn_candidates(*inputs, n_slots=4, weights={"use": 1.0, "other": 0.0}, lists="others", max_neighbours=1)
     found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
     assert found == {10: ([2], [0.125]), 11: ([0], [0.5]), 12: ([0], [0.25]), 20: ([1], [0.125])}
 
@@ -209,7 +209,7 @@ def test_candidates_equal_the_dense_product_whatever_the_batches(spark, table, e
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "3")
     try:
         frame = score_user_knn_candidates(
-            learnt, requests, _neighbours(table, lists), masked, features(40), weights={"use": 1.0}, n_candidates=5
+            learnt, requests, _neighbours(table, lists), masked, features(40), weights={"use": 1.0}, n_candidates=5, n_slots=4
         )
         found = {row.request_idx: (row["items"], row.scores) for row in frame.collect()}
     finally:
