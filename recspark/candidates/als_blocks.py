@@ -100,16 +100,19 @@ class State:
 def initial_state(n_users: int, n_items: int, recipe: Recipe, known: tuple[np.ndarray, np.ndarray] | None = None) -> State:
     """Users at 0; items normal with standard deviation init_stddev / sqrt(rank), the same however many tasks there are.
 
-    `known`: item indexes and their factors from an earlier fit, kept; other items are initialised.
+    `known`: item indexes and their factors from an earlier fit, kept; other items are initialised. Where factors must not be
+    negative, drawn ones are taken without their sign, and known ones below 0 are 0.
     """
     random = np.random.default_rng(recipe.seed)
     items = np.zeros((n_items, recipe.width), np.float32)
-    drawn = random.standard_normal((n_items, recipe.rank), np.float32) * np.float32(recipe.init_stddev / np.sqrt(recipe.rank))
-    items[:, : recipe.rank] = np.abs(drawn) if recipe.solver == "nonnegative" else drawn
+    drawn = random.standard_normal((n_items, recipe.rank), np.float32)
+    drawn *= np.float32(recipe.init_stddev / np.sqrt(recipe.rank))
+    nonnegative = recipe.solver == "nonnegative"
+    items[:, : recipe.rank] = np.abs(drawn, out=drawn) if nonnegative else drawn
     if known is not None:
         idx, factors = known
         within = idx < n_items
-        items[idx[within]] = factors[within]
+        items[idx[within]] = np.maximum(factors[within], 0) if nonnegative else factors[within]
     return State(np.zeros((n_users, recipe.width), np.float32), items)
 
 
@@ -128,7 +131,7 @@ class BlockedAls:
         self._item_scales = row_scales(item_counts, n_users, recipe)
         self._constant = float(peers.sum_all(np.array([block.constant]))[0])
         self._ridge = recipe.ridge
-        # Items that nobody has stay 0: they are no part of the fit.
+        # Items that nobody has are 0 from the start, and stay so: they are no part of the fit.
         self.present = item_counts > 0
 
     def step_users(self, state: State) -> None:
@@ -205,6 +208,7 @@ class BlockedAls:
 
     def run(self, state: State, is_over: Callable[[State], bool] = lambda state: False) -> State:
         """Iterate until max_iter, until an iteration lowers the loss by less than `tolerance` of it, or until `is_over`."""
+        state.items[~self.present] = 0
         while len(state.losses) < self.recipe.max_iter and not self._is_flat(state.losses):
             started = time.perf_counter()
             self.step_users(state)

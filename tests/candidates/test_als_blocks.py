@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 
 from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state
 from recspark.handover.peers import Peers
-from recspark.kernels.als import solve_rows
+from recspark.kernels.als import Solver, solve_rows
 from recspark.kernels.als_events import build_block
 from tests.candidates.als_reference import half_step, loss, scales
 from tests.peers import as_peers
@@ -45,16 +45,16 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def _world(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """w and t [users x items]: user 0 has everything, everybody has item 0, user 1 and item 1 have nothing else, user 2 nothing."""
+    """w and t [users x items]: user 0 has almost everything, everybody item 0, user 1 and item 1 nothing else, user 2 nothing; item 2 nobody."""
     random = np.random.default_rng(seed)
     seen = random.random((N_USERS, N_ITEMS)) < 0.25
     seen[0], seen[:, 0] = True, True
     seen[1], seen[:, 1], seen[2] = False, False, False
-    seen[1, 1] = True
+    seen[1, 1], seen[:, 2] = True, False
     return seen * random.integers(1, 5, seen.shape).astype(float), random.normal(0, 1, seen.shape)
 
 
-def _fit(kind: str, n: int, recipe: Recipe, steps: str = "run") -> list[tuple[np.ndarray, State, int, int]]:
+def _fit(kind: str, n: int, recipe: Recipe, known: Any = None) -> list[tuple[np.ndarray, State, int, int]]:
     """Of each task: its users, their state, bytes sent, and the users that it ever held."""
     w, t = _world()
     users, items = np.nonzero(w)
@@ -72,7 +72,7 @@ def _fit(kind: str, n: int, recipe: Recipe, steps: str = "run") -> list[tuple[np
         )
         als = BlockedAls(block, N_ITEMS, recipe, peers)
         before = peers.n_bytes
-        state = als.run(initial_state(len(block.user_idx), N_ITEMS, recipe))
+        state = als.run(initial_state(len(block.user_idx), N_ITEMS, recipe, known))
         return block.user_idx, state, peers.n_bytes - before, len(block.user_idx)
 
     return as_peers(n, work)
@@ -100,6 +100,7 @@ def test_losses_are_exact_never_rise_and_tasks_change_nothing(kind: str) -> None
         # Which factors are 0 hangs on the last digits of a sum: rounding shows more where they must not be negative.
         np.testing.assert_allclose(_joined(found, recipe.width), first, atol=2e-2 if kind == "nonnegative" else 2e-3)
         assert all((one[1].items == state.items).all() for one in found)
+        assert not state.items[2].any()
         # Nobody holds another block's users.
         assert sorted(np.concatenate([one[0] for one in found]).tolist()) == [user for user in range(N_USERS) if user != 2]
         assert max(one[3] for one in found) <= -(-N_USERS // n)
@@ -111,7 +112,7 @@ def test_an_exact_fit_is_the_dense_one(kind: str) -> None:
     recipe = replace(RECIPE, **KINDS[kind])
     w, t = _world()
     t = t if kind.startswith("explicit") or kind == "pmf" else np.ones_like(t)
-    x, y = np.zeros((N_USERS, recipe.width)), initial_state(0, N_ITEMS, recipe).items.astype(float)
+    x, y = np.zeros((N_USERS, recipe.width)), initial_state(0, N_ITEMS, recipe).items.astype(float) * (w > 0).any(0)[:, None]
     hu = kind == "hu"
     for _ in range(recipe.max_iter):
         x = half_step(w, t, y, recipe, hu)
@@ -119,6 +120,21 @@ def test_an_exact_fit_is_the_dense_one(kind: str) -> None:
     found = _fit(kind, 2, recipe)
     np.testing.assert_allclose(_joined(found, recipe.width), x, atol=1e-4)
     np.testing.assert_allclose(found[0][1].items, y, atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["cg", "nonnegative"])
+def test_a_warm_start_forgets_items_that_nobody_has_and_signs_that_may_not_be(solver: Solver) -> None:
+    recipe = replace(RECIPE, solver=solver)
+    known = np.array([1, 2, N_ITEMS]), np.array([[1, -2, 3, -4], [5, 6, 7, 8], [9, 9, 9, 9]], np.float32)
+    first = initial_state(0, N_ITEMS, recipe, known).items
+    assert first[1].tolist() == ([1, 0, 3, 0] if solver == "nonnegative" else [1, -2, 3, -4])
+    assert first[2].tolist() == [5, 6, 7, 8]
+    np.testing.assert_array_equal(first[3:], initial_state(0, N_ITEMS, recipe).items[3:])
+    w, t = _world()
+    state = _fit("implicit", 2, recipe, known)[0][1]
+    assert not state.items[2].any()
+    joined = _joined(_fit("implicit", 2, recipe, known), recipe.width)
+    assert state.losses[-1] == pytest.approx(loss(w, np.ones_like(t), joined, state.items, recipe), rel=1e-5)
 
 
 def test_bytes_sent_are_the_documented_formula() -> None:
