@@ -13,12 +13,12 @@ from pyspark.sql import functions as F
 from recspark.candidates.als_blocks import Recipe
 from recspark.candidates.als_mllib import fit_mllib, no_vectors
 from recspark.candidates.als_stage import Fit, fit_blocks
-from recspark.candidates.fold_in import fold_in
+from recspark.candidates.fold_in import fitted_side, fold_in
 from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
-from recspark.handover.arrays import Published, publish
+from recspark.handover.arrays import publish
 from recspark.kernels.factors import item_factors, top_items_by_factors
 from recspark.kernels.masks import Mask
 from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
@@ -71,12 +71,13 @@ def _weighted_ratings(interactions: DataFrame, since: DataFrame, weights: dict[s
     return latest.select("user_idx", "item_idx", "weight", F.col("rating").alias("target"))
 
 
-def _published_items(vectors: DataFrame, folder: str) -> Published:
-    """The item vectors as arrays that tasks map; item-sized, they pass the driver."""
+def _item_arrays(vectors: DataFrame) -> dict[str, np.ndarray] | None:
+    """idx [n], vector [n x rank] and bias [n] of the item vectors, None where there are none; item-sized, they pass the driver."""
     rows = vectors.filter(F.col("kind") == ITEM).select("idx", "vector", "bias").toArrow().combine_chunks()
+    if not rows.num_rows:
+        return None
     factors = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
-    arrays = {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
-    return publish(arrays, f"{folder}/items")
+    return {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
 
 
 def fit_als(
@@ -88,7 +89,7 @@ def fit_als(
     model: Literal["implicit", "explicit", "pmf"] = "implicit",
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
-    reg: NonNegativeFloat = 0.003,
+    reg: PositiveFloat = 0.003,
     nu: NonNegativeFloat = 1.0,
     alpha: PositiveFloat = 1.0,
     alpha0: NonNegativeFloat = 0.3,
@@ -142,7 +143,7 @@ def fit_als(
         model: implicit learns from what was used, explicit and pmf from rating values.
         rank: number of factors; finer tastes against time (an iteration costs 8 to 16 * rank multiplications an event) and overfitting.
         max_iter: passes over users and items; 10 to 20 are enough.
-        reg: regularisation.
+        reg: regularisation, above 0: without it a row of few pairs has no one optimum.
         nu: how it grows with a row's number of pairs: 1 in proportion, 0 not at all.
         alpha: implicit: how much an observed pair counts.
         alpha0: implicit: how much an unobserved one counts; less trusts what was not used less to be disliked.
@@ -207,6 +208,7 @@ def fit_als(
     )
     extra = alpha0 if implicit and unobserved == "missing_pairs" else 0.0
     before = earlier() if warm_start else None
+    known = _item_arrays(before) if before is not None else None
     fit = Fit(
         recipe,
         explicit=not implicit,
@@ -216,12 +218,16 @@ def fit_als(
         item_bytes=item_bytes,
         validation_share=validation_share,
         patience=patience,
-        known=_published_items(before, folder) if before else None,
+        known=publish(known, f"{folder}/items") if known else None,
     )
     found = fit_blocks(events, fit, n_slots)
     tell("fit", {name: found[name] for name in ("losses", "validation", "seconds", "blocks")})
     if not found["files"]:
         return no_vectors(events)
     fitted = interactions.sparkSession.read.parquet(*found["files"])
-    guests = events_of(context)
-    return fitted.unionByName(fold_in(guests, _published_items(fitted, folder), recipe, explicit=not implicit, extra=extra))
+    # Without guests the items need not pass the driver.
+    items = None if context.isEmpty() else _item_arrays(fitted)
+    if items is None:
+        return fitted
+    side = publish(fitted_side(items, recipe), f"{folder}/items")
+    return fitted.unionByName(fold_in(events_of(context), side, recipe, explicit=not implicit, extra=extra))

@@ -39,7 +39,7 @@ class Fit:
     """What every task of a fit is told."""
 
     recipe: Recipe
-    explicit: bool  # targets are ratings, less their mean where the recipe has biases; else 1
+    explicit: bool  # targets are ratings, less their mean where the recipe is centred; else 1
     extra: float  # see kernels.als_events.build_block
     folder: str
     checkpoint_interval: int | None
