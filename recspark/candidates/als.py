@@ -161,7 +161,7 @@ def fit_als(
         value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         checkpoint_interval: iterations between saved states, from which a killed fit goes on; none for no saving.
-        item_bytes: how much memory a task may give to item factors: 12 bytes an item and factor.
+        item_bytes: how much memory a task may give to item factors: 12 bytes an item and factor, and 12 more (nonnegative: 16) over n_slots.
         seed: of the first factors.
         folder: where the fit keeps its states and its result.
         n_slots: tasks that run at once.
@@ -169,7 +169,8 @@ def fit_als(
         tell: is told what the fit was.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib; pmf with non-negative factors.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib;
+            pmf with non-negative factors; blocks under dynamic allocation.
         LimitError: items beyond item_bytes; an index that MLlib's ALS cannot hold.
     """
     if model == "pmf" and (engine == "mllib" or nonnegative):

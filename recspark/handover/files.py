@@ -44,6 +44,12 @@ def read_whole(url: str) -> bytes | None:
     return data
 
 
+def is_there(url: str) -> bool:
+    """Whether there is such a file."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return bool(fs.exists(path))
+
+
 def remove(url: str) -> None:
     """Remove the file, or the folder with all in it; nothing where there is none."""
     fs, path = fsspec.core.url_to_fs(url)

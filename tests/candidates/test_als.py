@@ -64,8 +64,8 @@ def test_implicit_ranks_the_held_out_item_of_the_users_own_colour_first(events, 
         other_colour = [_score(users, items, user, item) for item in range(N) if (user + item) % 2]
         assert _score(users, items, user, user) > max(other_colour) + 0.5
     if engine == "blocked":
-        # Two blocks for two slots, none of which holds everybody, in processes of their own; 5 events a user.
-        assert [(block["n_users"], block["n_events"]) for block in told["fit"]["blocks"]] == [(6, 30), (6, 30)]
+        # Two blocks for two slots, as the hash deals 12 users, in processes of their own; 5 events a user.
+        assert [(block["n_users"], block["n_events"]) for block in told["fit"]["blocks"]] == [(4, 20), (8, 40)]
         assert len({block["process"] for block in told["fit"]["blocks"]} | {os.getpid()}) == 3
         assert len(told["fit"]["losses"]) == len(told["fit"]["seconds"]) == SMALL["max_iter"]
 
@@ -287,8 +287,8 @@ def test_a_night_that_learnt_nothing_starts_no_other_warm_and_nothing_left_to_le
 def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(LimitError, match="2147483648 is above 2147483647"):
         fit(events([(2**31, 0)]), engine="mllib")
-    with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 24,024 bytes in each task, and vectors_als.item_bytes is 24,000"):
-        fit(events([(0, 1000)]), item_bytes=24_000)
+    with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 36,036 bytes in each task, and vectors_als.item_bytes is 36,000"):
+        fit(events([(0, 1000)]), item_bytes=36_000)
     for wrong in ({"model": "pmf", "engine": "mllib"}, {"model": "pmf", "nonnegative": True}):
         with pytest.raises(ConfigError, match="model is pmf, which is Gaussian and of the blocked engine"):
             fit(events([(0, 0)]), **wrong)
