@@ -131,7 +131,7 @@ def fit_als(
     nonnegative: factors are not below 0; explicit ones learn the values as they are, without mean and biases (NMF: Lee and Seung,
         NIPS 2000).
 
-    The loss is exact after every iteration and never rises; it is told, with seconds and bytes sent, as `fit`. Without any event
+    The loss is exact after every iteration and never rises; each is a line of the run's progress, and all are told as `fit`. Without any event
     the result is empty. Equal for any partitioning and any number of tasks up to rounding of sums.
     `engine: mllib` knows implicit (as missing_pairs, alpha0 = 1) and explicit, and regularises by reg * n; of the knobs it reads model, rank, max_iter,
     reg, alpha, nonnegative, checkpoint_interval and seed.

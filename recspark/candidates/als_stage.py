@@ -23,7 +23,7 @@ from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError, LimitError
 from recspark.handover.arrays import Published
-from recspark.handover.files import read_whole, write_whole
+from recspark.handover.files import PROGRESS, read_whole, write_whole
 from recspark.handover.peers import Peers, blocks_of, meet
 from recspark.kernels.als_events import Block, build_block
 
@@ -110,6 +110,12 @@ def _write_vectors(url: str, kind: str, idx: np.ndarray, factors: np.ndarray, ra
     return url
 
 
+def _line(state: State, validation: Validation | None, recipe: Recipe) -> str:
+    """How far a fit is, for people."""
+    held = f"  held-out error {validation.figures[-1]:.4f}" if validation is not None else ""
+    return f"ALS iteration {len(state.losses)}/{recipe.max_iter}  loss {state.losses[-1]:.6g}{held}  {state.seconds[-1]:.1f} s"
+
+
 def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
     """All that one task does; what it tells the driver."""
     context = BarrierTaskContext.get()
@@ -137,6 +143,8 @@ def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
                 validation.measure(state)
             if states is not None:
                 states.save(state, validation)
+            if rank == 0:
+                write_whole(f"{fit.folder}/{PROGRESS}", json.dumps({"note": _line(state, validation, fit.recipe)}).encode())
 
         before = peers.n_bytes
         als.run(state, after, validation.is_over if validation is not None else lambda: False)

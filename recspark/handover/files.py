@@ -9,7 +9,7 @@ from contextlib import suppress
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-# Where a training process says how far it is, in its working folder; the driver shows it.
+# Where a training process, or a task of a fit, says how far it is, in its working folder; the driver shows it.
 PROGRESS = "progress.json"
 
 

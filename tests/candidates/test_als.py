@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from scipy.sparse import csr_matrix
 
 from recspark.candidates.als import fit_als, score_als_candidates
 from recspark.errors import ConfigError, LimitError
+from recspark.handover.files import PROGRESS
 from recspark.tables import REQUESTS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import conform
 
@@ -147,6 +149,8 @@ def test_a_fit_goes_on_from_its_saved_states_and_a_finished_one_stands(events, f
     with np.load(Path(half) / "of-2" / "4" / "0.npz") as saved:
         assert saved["losses"].tolist() == told["fit"]["losses"][:4]
     found, again = fit(frame, folder=half, checkpoint_interval=2)
+    note = json.loads((Path(half) / PROGRESS).read_text())["note"]
+    assert note.startswith(f"ALS iteration 5/5  loss {again['fit']['losses'][-1]:.6g}  ")
     assert again["fit"]["seconds"][:4] == told["fit"]["seconds"][:4]
     assert sorted(found.collect()) == sorted(expected.collect())
     # Finished: nothing is learnt anew, from whatever it is given.
