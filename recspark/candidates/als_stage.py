@@ -201,8 +201,8 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     if (kept := read_whole(f"{fit.folder}/{FINISHED}")) is not None:
         found: dict[str, Any] = json.loads(kept)
         return found
-    spark = events.sparkSession
-    _refuse_dynamic_allocation(str(spark.conf.get("spark.dynamicAllocation.enabled", "false")), str(spark.sparkContext.master))
+    settings = events.sparkSession.conf
+    _refuse_dynamic_allocation(*(str(settings.get(name, "")) for name in ("spark.dynamicAllocation.enabled", "spark.master")))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         report = _work(batches, fit)

@@ -37,7 +37,7 @@ def test_the_mean_is_that_of_what_is_learnt_from() -> None:
 
 
 def test_dynamic_allocation_is_refused_before_spark_does() -> None:
-    for enabled, master in (("false", "spark://host:7077"), ("true", "local[2]")):
+    for enabled, master in (("false", "spark://host:7077"), ("", "spark://host:7077"), ("true", "local[2]")):
         _refuse_dynamic_allocation(enabled, master)
     with pytest.raises(ConfigError, match="dynamicAllocation.enabled is true, and .* or vectors_als.engine: mllib"):
         _refuse_dynamic_allocation("true", "spark://host:7077")
