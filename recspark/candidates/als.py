@@ -13,12 +13,12 @@ from pyspark.sql import functions as F
 from recspark.candidates.als_blocks import Recipe
 from recspark.candidates.als_mllib import fit_mllib, no_vectors
 from recspark.candidates.als_stage import Fit, fit_blocks
-from recspark.candidates.fold_in import fold_in
+from recspark.candidates.fold_in import fitted_side, fold_in
 from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
-from recspark.handover.arrays import Published, publish
+from recspark.handover.arrays import publish
 from recspark.kernels.factors import item_factors, top_items_by_factors
 from recspark.kernels.masks import Mask
 from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
@@ -71,12 +71,13 @@ def _weighted_ratings(interactions: DataFrame, since: DataFrame, weights: dict[s
     return latest.select("user_idx", "item_idx", "weight", F.col("rating").alias("target"))
 
 
-def _published_items(vectors: DataFrame, folder: str) -> Published:
-    """The item vectors as arrays that tasks map; item-sized, they pass the driver."""
+def _item_arrays(vectors: DataFrame) -> dict[str, np.ndarray] | None:
+    """idx [n], vector [n x rank] and bias [n] of the item vectors, None where there are none; item-sized, they pass the driver."""
     rows = vectors.filter(F.col("kind") == ITEM).select("idx", "vector", "bias").toArrow().combine_chunks()
+    if not rows.num_rows:
+        return None
     factors = rows.column("vector").combine_chunks().flatten().to_numpy().reshape(rows.num_rows, -1)
-    arrays = {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
-    return publish(arrays, f"{folder}/items")
+    return {"idx": rows.column("idx").to_numpy(), "vector": factors, "bias": rows.column("bias").to_numpy()}
 
 
 def fit_als(
@@ -88,7 +89,7 @@ def fit_als(
     model: Literal["implicit", "explicit", "pmf"] = "implicit",
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
-    reg: NonNegativeFloat = 0.003,
+    reg: PositiveFloat = 0.003,
     nu: NonNegativeFloat = 1.0,
     alpha: PositiveFloat = 1.0,
     alpha0: NonNegativeFloat = 0.3,
@@ -130,7 +131,7 @@ def fit_als(
     nonnegative: factors are not below 0; explicit ones learn the values as they are, without mean and biases (NMF: Lee and Seung,
         NIPS 2000).
 
-    The loss is exact after every iteration and never rises; it is told, with seconds and bytes sent, as `fit`. Without any event
+    The loss is exact after every iteration and never rises; each is a line of the run's progress, and all are told as `fit`. Without any event
     the result is empty. Equal for any partitioning and any number of tasks up to rounding of sums.
     `engine: mllib` knows implicit (as missing_pairs, alpha0 = 1) and explicit, and regularises by reg * n; of the knobs it reads model, rank, max_iter,
     reg, alpha, nonnegative, checkpoint_interval and seed.
@@ -142,7 +143,7 @@ def fit_als(
         model: implicit learns from what was used, explicit and pmf from rating values.
         rank: number of factors; finer tastes against time (an iteration costs 8 to 16 * rank multiplications an event) and overfitting.
         max_iter: passes over users and items; 10 to 20 are enough.
-        reg: regularisation.
+        reg: regularisation, above 0: without it a row of few pairs has no one optimum.
         nu: how it grows with a row's number of pairs: 1 in proportion, 0 not at all.
         alpha: implicit: how much an observed pair counts.
         alpha0: implicit: how much an unobserved one counts; less trusts what was not used less to be disliked.
@@ -160,7 +161,7 @@ def fit_als(
         value_as: implicit: how an event's value (a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         checkpoint_interval: iterations between saved states, from which a killed fit goes on; none for no saving.
-        item_bytes: how much memory a task may give to item factors: 12 bytes an item and factor.
+        item_bytes: how much memory a task may give to item factors: 12 bytes an item and factor, and 12 more (nonnegative: 16) over n_slots.
         seed: of the first factors.
         folder: where the fit keeps its states and its result.
         n_slots: tasks that run at once.
@@ -168,7 +169,8 @@ def fit_als(
         tell: is told what the fit was.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib; pmf with non-negative factors.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib;
+            pmf with non-negative factors; blocks under dynamic allocation.
         LimitError: items beyond item_bytes; an index that MLlib's ALS cannot hold.
     """
     if model == "pmf" and (engine == "mllib" or nonnegative):
@@ -207,6 +209,7 @@ def fit_als(
     )
     extra = alpha0 if implicit and unobserved == "missing_pairs" else 0.0
     before = earlier() if warm_start else None
+    known = _item_arrays(before) if before is not None else None
     fit = Fit(
         recipe,
         explicit=not implicit,
@@ -216,12 +219,16 @@ def fit_als(
         item_bytes=item_bytes,
         validation_share=validation_share,
         patience=patience,
-        known=_published_items(before, folder) if before else None,
+        known=publish(known, f"{folder}/items") if known else None,
     )
     found = fit_blocks(events, fit, n_slots)
     tell("fit", {name: found[name] for name in ("losses", "validation", "seconds", "blocks")})
     if not found["files"]:
         return no_vectors(events)
     fitted = interactions.sparkSession.read.parquet(*found["files"])
-    guests = events_of(context)
-    return fitted.unionByName(fold_in(guests, _published_items(fitted, folder), recipe, explicit=not implicit, extra=extra))
+    # Without guests the items need not pass the driver.
+    items = None if context.isEmpty() else _item_arrays(fitted)
+    if items is None:
+        return fitted
+    side = publish(fitted_side(items, recipe), f"{folder}/items")
+    return fitted.unionByName(fold_in(events_of(context), side, recipe, explicit=not implicit, extra=extra))

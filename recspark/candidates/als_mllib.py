@@ -6,6 +6,7 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.baseline import damped_biases
 from recspark.columns import ITEM, USER
 from recspark.errors import LimitError
 
@@ -13,17 +14,6 @@ from recspark.errors import LimitError
 _LARGEST_INDEX = (1 << 31) - 1
 # Explicit: so many ratings at the mean are assumed of everyone.
 _BIAS_DAMPING = 5.0
-
-
-def _biases(ratings: DataFrame, mean: float, damping: float) -> tuple[DataFrame, DataFrame]:
-    """(user_idx, user_bias) and (item_idx, item_bias): damped mean offsets; the mean itself is part of the item's bias.
-
-    The baseline of Koren (TKDD 4(1), 2010, section 2.1): b_i = sum(r - mean) / (n + damping), b_u = sum(r - mean - b_i) / (n + damping).
-    """
-    n = F.count(F.lit(1)) + F.lit(damping)
-    items = ratings.groupBy("item_idx").agg((mean + F.sum(F.col("rating") - mean) / n).alias("item_bias"))
-    users = ratings.join(items, "item_idx").groupBy("user_idx").agg((F.sum(F.col("rating") - F.col("item_bias")) / n).alias("user_bias"))
-    return users, items
 
 
 def _left_over(ratings: DataFrame, users: DataFrame, items: DataFrame) -> DataFrame:
@@ -65,7 +55,9 @@ def _fitted(solver: ALS, ratings: DataFrame, bias_damping: float | None) -> Data
         )
     users = items = None
     if bias_damping is not None:
-        users, items = _biases(ratings, facts["mean"], bias_damping)
+        users, items = damped_biases(ratings.withColumn("mean", F.lit(facts["mean"])), bias_damping)
+        # The mean itself is part of the item's bias.
+        items = items.withColumn("item_bias", F.col("item_bias") + facts["mean"])
         ratings = _left_over(ratings, users, items)
     model = solver.fit(_ordered(ratings))
     return _vector_rows(model.userFactors, USER, users).unionByName(_vector_rows(model.itemFactors, ITEM, items))

@@ -16,14 +16,14 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state
+from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state, item_bytes_of
 from recspark.candidates.als_states import States
-from recspark.candidates.als_validation import Validation, held_events
+from recspark.candidates.als_validation import Validation, held_events, is_held
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, USER
-from recspark.errors import LimitError
+from recspark.errors import ConfigError, LimitError
 from recspark.handover.arrays import Published
-from recspark.handover.files import read_whole, write_whole
+from recspark.handover.files import PROGRESS, read_whole, write_whole
 from recspark.handover.peers import Peers, blocks_of, meet
 from recspark.kernels.als_events import Block, build_block
 
@@ -39,7 +39,7 @@ class Fit:
     """What every task of a fit is told."""
 
     recipe: Recipe
-    explicit: bool  # targets are ratings, less their mean where the recipe has biases; else 1
+    explicit: bool  # targets are ratings, less their mean where the recipe is centred; else 1
     extra: float  # see kernels.als_events.build_block
     folder: str
     checkpoint_interval: int | None
@@ -53,7 +53,6 @@ class Loaded(NamedTuple):
     """What a task has learnt of its events."""
 
     block: Block
-    n_items: int  # 1 + the largest index of all tasks
     mean: float  # what targets were lessened by
     validation: Validation | None
 
@@ -72,36 +71,27 @@ def _sums(peers: Peers, *numbers: float) -> list[float]:
     return [float(number) for number in peers.sum_all(np.array(numbers, np.float64))]
 
 
-def _is_held(user_idx: np.ndarray, item_idx: np.ndarray, fit: Fit) -> np.ndarray:
-    """Whether each event is held out: by a hash of user, item and seed (splitmix64), the same in whichever task."""
-    x = (
-        user_idx.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        + (item_idx.astype(np.uint64) << np.uint64(1))
-        + np.uint64(fit.recipe.seed)
-    )
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (x >> np.uint64(11)) * 2.0**-53 < fit.validation_share
-
-
-def _load(batches: Iterable[pa.RecordBatch], peers: Peers, fit: Fit) -> Loaded:
-    events = event_columns(batches, fit.explicit)
-    n_items = int(peers.gather(np.array([events["item_idx"].max(initial=-1)])).max()) + 1
+def _load(events: dict[str, np.ndarray], n_items: int, peers: Peers, fit: Fit) -> Loaded:
+    """`events` is emptied: its arrays are not needed beside the block."""
+    out = {name: column[:0] for name, column in events.items()}
+    if fit.validation_share:
+        held = is_held(events["user_idx"], events["item_idx"], fit.validation_share, fit.recipe.seed)
+        out = {name: column[held] for name, column in events.items()}
+        events.update({name: column[~held] for name, column in events.items()})
     mean = 0.0
-    if fit.explicit and fit.recipe.centred:
+    if fit.recipe.centred:
+        # Of what is learnt from: held-out ratings must not tell of themselves.
         total, weight = _sums(peers, float((events["weight"] * events["target"]).sum()), float(events["weight"].sum()))
         mean = total / weight if weight else 0.0
-        events["target"] = events["target"] - mean
-    held = _is_held(events["user_idx"], events["item_idx"], fit) if fit.validation_share else np.zeros(len(events["user_idx"]), np.bool_)
-    learnt, out = ({name: column[rows] for name, column in events.items()} for rows in (~held, held))
-    block = build_block(
-        learnt["user_idx"], learnt["item_idx"], learnt["weight"], learnt.get("target"), n_items, n_blocks=peers.n, extra=fit.extra
-    )
+        for some in (events, out):
+            some["target"] = some["target"] - mean
+    block = build_block(events["user_idx"], events["item_idx"], events["weight"], events.get("target"), n_items, extra=fit.extra)
+    events.clear()
     validation = None
     if fit.validation_share:
-        kept = held_events(block, out["user_idx"], out["item_idx"], out.get("target"))
+        kept = held_events(block, out["user_idx"], out["item_idx"], out.get("target"), peers, fit.recipe.seed)
         validation = Validation(kept, block, fit.recipe, peers, ratings=fit.explicit, patience=fit.patience)
-    return Loaded(block, n_items, mean, validation)
+    return Loaded(block, mean, validation)
 
 
 def _write_vectors(url: str, kind: str, idx: np.ndarray, factors: np.ndarray, rank: int, shift: float) -> str:
@@ -120,16 +110,24 @@ def _write_vectors(url: str, kind: str, idx: np.ndarray, factors: np.ndarray, ra
     return url
 
 
+def _line(state: State, validation: Validation | None, recipe: Recipe) -> str:
+    """How far a fit is, for people."""
+    held = f"  held-out error {validation.figures[-1]:.4f}" if validation is not None else ""
+    return f"ALS iteration {len(state.losses)}/{recipe.max_iter}  loss {state.losses[-1]:.6g}{held}  {state.seconds[-1]:.1f} s"
+
+
 def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
     """All that one task does; what it tells the driver."""
     context = BarrierTaskContext.get()
     rank = context.partitionId()
     host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
     with meet(rank, host, context.allGather) as peers:
-        block, n_items, mean, validation = _load(batches, peers, fit)
-        needed = 3 * 4 * n_items * fit.recipe.width
+        events = event_columns(batches, fit.explicit)
+        n_items = int(peers.gather(np.array([events["item_idx"].max(initial=-1)])).max()) + 1
+        needed = item_bytes_of(n_items, peers.n, fit.recipe)
         if needed > fit.item_bytes:
             return {"n_items": n_items, "needed": needed}
+        block, mean, validation = _load(events, n_items, peers, fit)
         fs, path = fsspec.core.url_to_fs(fit.folder)
         fs.makedirs(path, exist_ok=True)
         als = BlockedAls(block, n_items, fit.recipe, peers, n_threads=max(1, context.cpus()))
@@ -140,14 +138,16 @@ def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
         if states is not None:
             states.resume(state, validation, fit.recipe.max_iter)
 
-        def is_over(state: State) -> bool:
-            over = validation is not None and validation.is_over(state)
+        def after(state: State) -> None:
+            if validation is not None:
+                validation.measure(state)
             if states is not None:
                 states.save(state, validation)
-            return over
+            if rank == 0:
+                write_whole(f"{fit.folder}/{PROGRESS}", json.dumps({"note": _line(state, validation, fit.recipe)}).encode())
 
         before = peers.n_bytes
-        als.run(state, is_over)
+        als.run(state, after, validation.is_over if validation is not None else lambda: False)
         sent = peers.n_bytes - before
         if validation is not None:
             validation.restore(state)
@@ -177,25 +177,41 @@ def _known_items(fit: Fit, mean: float) -> tuple[np.ndarray, np.ndarray] | None:
     return known["idx"], np.column_stack([factors, known["bias"] - np.float32(mean)]) if fit.recipe.biased else factors
 
 
+def _refuse_dynamic_allocation(enabled: str, master: str) -> None:
+    """Say why the blocks cannot run at once, before Spark refuses them. Without a cluster Spark allocates nothing."""
+    if enabled.lower() == "true" and not master.startswith("local"):
+        raise ConfigError(
+            "spark.dynamicAllocation.enabled is true, and vectors_als.engine: blocked runs its tasks as one barrier stage, which dynamic "
+            "allocation excludes: set spark.dynamicAllocation.enabled=false with enough executors, or vectors_als.engine: mllib"
+        )
+
+
 def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     """Fit `events` (user_idx, item_idx, weight, and where explicit target) in n_blocks tasks at once; runs one fit.
+
+    Users are dealt to the blocks by a hash of their index. One slot is one block: one task that holds all events and all users.
 
     Returns what was found: `files` of rows of `vectors` below the folder, losses, validation figures, seconds an iteration, and of each block its
     users, events and bytes sent. The same folder holds a finished fit, or where an unfinished one goes on.
 
     Raises:
         LimitError: the items' factors are more than a task may hold.
+        ConfigError: dynamic allocation, where not all blocks need ever run at once.
     """
     if (kept := read_whole(f"{fit.folder}/{FINISHED}")) is not None:
         found: dict[str, Any] = json.loads(kept)
         return found
+    settings = events.sparkSession.conf
+    _refuse_dynamic_allocation(*(str(settings.get(name, "")) for name in ("spark.dynamicAllocation.enabled", "spark.master")))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         report = _work(batches, fit)
         rank = BarrierTaskContext.get().partitionId()
         yield pa.RecordBatch.from_arrays([pa.array([rank], pa.int32()), pa.array([json.dumps(report)])], names=["rank", "report"])
 
-    blocks = spread(events.withColumn("_block", F.pmod("user_idx", F.lit(n_blocks)).cast("int")), "_block", n_blocks).drop("_block")
+    # By a hash: indexes may have a step, as where every second user is held out.
+    block = F.pmod(F.xxhash64("user_idx"), F.lit(n_blocks)).cast("int")
+    blocks = spread(events.withColumn("_block", block), "_block", n_blocks).drop("_block")
     # Shuffled once more: Spark repeats a barrier stage whose task was lost only where another stage comes after it.
     reported = blocks.mapInArrow(run, _REPORT, barrier=True).repartition(1, "rank").collect()
     reports = [json.loads(row.report) for row in sorted(reported)]

@@ -10,7 +10,7 @@ import numpy as np
 
 from recspark.candidates.als_blocks import State
 from recspark.candidates.als_validation import Validation
-from recspark.handover.files import read_whole, remove, write_whole
+from recspark.handover.files import is_there, read_whole, remove, write_whole
 from recspark.handover.peers import Peers
 
 
@@ -46,12 +46,11 @@ class States:
 
     def resume(self, state: State, validation: Validation | None, max_iter: int) -> None:
         """Make `state` the latest that all tasks have saved, if there is one."""
-        saved = {n: data for n in range(self.interval, max_iter + 1, self.interval) if (data := read_whole(self._place(n)))}
-        flags = np.array([n in saved for n in range(max_iter + 1)])
+        flags = np.array([n % self.interval == 0 and is_there(self._place(n)) for n in range(max_iter + 1)])
         common = np.flatnonzero(self.peers.gather(flags).all(axis=0))
         if not common.size:
             return
-        with np.load(io.BytesIO(saved[int(common[-1])])) as kept:
+        with np.load(io.BytesIO(read_whole(self._place(int(common[-1]))) or b"")) as kept:
             state.users[:], state.items[self._own] = kept["users"], kept["items"]
             state.losses, state.seconds = kept["losses"].tolist(), kept["seconds"].tolist()
             if validation is not None and "figures" in kept:

@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.baseline import damped_biases
 from recspark.candidates.weights import keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
@@ -45,17 +46,12 @@ def _by_factors(pairs: DataFrame, vectors: DataFrame) -> DataFrame:
 
 
 def _with_baseline(rows: DataFrame, ratings: DataFrame, damping: float) -> DataFrame:
-    """`rows` (user_idx, item_idx, ...) with `_baseline` = mean + item bias + user bias; a bias that is not known is 0.
-
-    The baseline of Koren (TKDD 4(1), 2010, section 2.1): b_i = sum(r - mean) / (n + damping), b_u = sum(r - mean - b_i) / (n + damping).
-    """
-    n, mean = F.count(F.lit(1)) + F.lit(damping), ratings.agg(F.avg("rating").alias("_mean"))
-    items = ratings.crossJoin(mean).groupBy("item_idx").agg((F.sum(F.col("rating") - F.col("_mean")) / n).alias("_item_bias"))
-    left = ratings.join(items, "item_idx").crossJoin(mean)
-    users = left.groupBy("user_idx").agg((F.sum(F.col("rating") - F.col("_mean") - F.col("_item_bias")) / n).alias("_user_bias"))
+    """`rows` (user_idx, item_idx, ...) with `_baseline` = mean + item bias + user bias (`damped_biases`); a bias that is not known is 0."""
+    mean = ratings.agg(F.avg("rating").alias("mean"))
+    users, items = damped_biases(ratings.crossJoin(mean), damping)
     joined = rows.join(items, "item_idx", "left").join(users, "user_idx", "left").crossJoin(mean)
-    bias = F.coalesce("_item_bias", F.lit(0.0)) + F.coalesce("_user_bias", F.lit(0.0))
-    return joined.select(*rows.columns, (F.col("_mean") + bias).alias("_baseline"))
+    bias = F.coalesce("item_bias", F.lit(0.0)) + F.coalesce("user_bias", F.lit(0.0))
+    return joined.select(*rows.columns, (F.col("mean") + bias).alias("_baseline"))
 
 
 def _by_neighbours(

@@ -9,7 +9,7 @@ from contextlib import suppress
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-# Where a training process says how far it is, in its working folder; the driver shows it.
+# Where a training process, or a task of a fit, says how far it is, in its working folder; the driver shows it.
 PROGRESS = "progress.json"
 
 
@@ -42,6 +42,12 @@ def read_whole(url: str) -> bytes | None:
     except FileNotFoundError:
         return None
     return data
+
+
+def is_there(url: str) -> bool:
+    """Whether there is such a file."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return bool(fs.exists(path))
 
 
 def remove(url: str) -> None:

@@ -27,7 +27,7 @@ from recspark.kernels.frozen import frozen
 Solver = Literal["cg", "cholesky", "nonnegative"]
 
 # A residual this small against the row's own is solved.
-_SOLVED = np.float32(1e-14)
+SOLVED = np.float32(1e-14)
 
 
 class Events(NamedTuple):
@@ -44,19 +44,20 @@ def _solve_cg(first, last, events, features, shifts, gram, ridge, scales, steps,
     offsets, others, weights, pulls = events
     width = x.shape[1]
     r, p, q, own = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    total = np.empty(width, np.float64)
     for row in range(first, last):
         own[:] = ridge * scales[row]
         r[:] = 0
-        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], x[row], r, True)
+        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], x[row], r, total, True)
         add_dense(gram, own, x[row], r, np.float32(-1))
         p[:] = r
         rr = dot(r, r)
-        enough = rr * _SOLVED
+        enough = rr * SOLVED
         for _ in range(steps):
             if not rr > enough:
                 break
             q[:] = 0
-            gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p, q, False)
+            gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p, q, total, False)
             add_dense(gram, own, p, q, np.float32(1))
             rr = cg_step(x[row], r, p, q, rr)
 
@@ -66,19 +67,20 @@ def _solve_nonnegative(first, last, events, features, shifts, gram, ridge, scale
     offsets, others, weights, pulls = events
     width = x.shape[1]
     r, p, q, own = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    total = np.empty(width, np.float64)
     sums, ones = np.empty(width, np.float32), np.ones(width, np.float32)
     for row in range(first, last):
         start, end = offsets[row], offsets[row + 1]
         own[:] = ridge * scales[row]
         r[:], sums[:] = 0, 0
-        gather(others, weights, pulls, features, shifts, start, end, x[row], r, True)
+        gather(others, weights, pulls, features, shifts, start, end, x[row], r, total, True)
         add_dense(gram, own, x[row], r, np.float32(-1))
-        gather(others, weights, pulls, features, shifts, start, end, ones, sums, False)
+        gather(others, weights, pulls, features, shifts, start, end, ones, sums, total, False)
         add_dense(gram, own, ones, sums, np.float32(1))
         for _ in range(steps):
             aim_up(x[row], r, sums, p)
             q[:] = 0
-            gather(others, weights, pulls, features, shifts, start, end, p, q, False)
+            gather(others, weights, pulls, features, shifts, start, end, p, q, total, False)
             add_dense(gram, own, p, q, np.float32(1))
             projected_step(x[row], r, p, q)
 
@@ -101,9 +103,10 @@ def _solve_exactly(first, last, events, features, shifts, gram, ridge, scales, s
 @njit(cache=True, nogil=True)
 def _gather_rows(first, last, events, features, shifts, p, is_residual, q):  # type: ignore[no-untyped-def]
     offsets, others, weights, pulls = events
+    total = np.empty(q.shape[1], np.float64)
     for row in range(first, last):
         q[row] = 0
-        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p[row], q[row], is_residual)
+        gather(others, weights, pulls, features, shifts, offsets[row], offsets[row + 1], p[row], q[row], total, is_residual)
 
 
 @njit(cache=True, nogil=True)
@@ -195,11 +198,15 @@ def gather_rows(
     in_threads(n_threads, events.offsets, _gather_rows, *arguments, residual, q)
 
 
-def normal_equations(events: Events, features: np.ndarray, shifts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normal_equations(
+    events: Events, features: np.ndarray, shifts: np.ndarray, rows: np.ndarray, *, n_threads: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
     """For each of `rows` sum_e w f f' as its lower triangle [n x D (D + 1) / 2], and sum_e (pull - w shift) f [n x D], float32."""
     width = features.shape[1]
     a, b = np.empty((len(rows), width * (width + 1) // 2), np.float32), np.empty((len(rows), width), np.float32)
-    _normal_rows(0, len(rows), tuple(frozen_events(events)), _single(features), _single(shifts), frozen(rows, np.int64), a, b)
+    offsets = np.append(0, np.cumsum(np.diff(events.offsets)[rows]))
+    arguments = (tuple(frozen_events(events)), _single(features), _single(shifts), frozen(rows, np.int64), a, b)
+    in_threads(n_threads, offsets, _normal_rows, *arguments)
     return a, b
 
 

@@ -9,6 +9,9 @@ from numba import njit
 
 from recspark.kernels.als import Events
 
+# Entries that a table over all users may have, an event.
+_TABLE = 2
+
 
 class Block(NamedTuple):
     """A task's users, by their place in it, and their events in both orders."""
@@ -20,21 +23,30 @@ class Block(NamedTuple):
 
 
 @njit(cache=True)
-def _places(user_idx, divisor):  # type: ignore[no-untyped-def]
-    """Users by descending number of events, then index; and each event's place among them."""
-    counts = np.zeros(user_idx.max() // divisor + 1, np.int64)
-    remainder = user_idx[0] % divisor
-    for user in user_idx:
-        counts[user // divisor] += 1
+def _by_activity(users, n_users):  # type: ignore[no-untyped-def]
+    """The users below n_users that have events, by descending number of them, then index; and each event's place among them."""
+    counts = np.zeros(n_users, np.int64)
+    for user in users:
+        counts[user] += 1
     present = np.flatnonzero(counts)
     order = present[np.argsort(-counts[present], kind="mergesort")]
-    place_of = np.empty(counts.size, np.int32)
+    place_of = np.empty(n_users, np.int32)
     for place in range(order.size):
         place_of[order[place]] = place
-    places = np.empty(user_idx.size, np.int32)
-    for event in range(user_idx.size):
-        places[event] = place_of[user_idx[event] // divisor]
-    return order * divisor + remainder, places
+    places = np.empty(users.size, np.int32)
+    for event in range(users.size):
+        places[event] = place_of[users[event]]
+    return order, places
+
+
+def _places(user_idx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`_by_activity`, whatever the indexes: a table over all of them is made only where it is of the events' size."""
+    n_users = int(user_idx.max()) + 1
+    if n_users <= _TABLE * len(user_idx):
+        return _by_activity(user_idx, n_users)
+    users, numbers = np.unique(user_idx, return_inverse=True)
+    order, places = _by_activity(numbers, len(users))
+    return users[order], places
 
 
 @njit(cache=True)
@@ -67,6 +79,19 @@ def _merged(order, users, items, weights, pulls):  # type: ignore[no-untyped-def
     return kept_users[:n], kept_items[:n], kept_weights[:n], kept_pulls[:n]
 
 
+def _single(users: np.ndarray, places: np.ndarray, items: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """`column` of pairs in single precision; says which one's weight or pull is not a finite number there."""
+    with np.errstate(over="ignore"):
+        single = column.astype(np.float32)
+    if not np.isfinite(single).all():
+        at = int(np.argmin(np.isfinite(single)))
+        raise ValueError(
+            f"user {users[places[at]]} and item {items[at]} have weights, or weights times targets, that add up to {column[at]:g}: not a "
+            "finite number of single precision; leave events without a finite value out before they are learnt from, or weigh all less"
+        )
+    return single
+
+
 def build_block(
     user_idx: np.ndarray,
     item_idx: np.ndarray,
@@ -74,34 +99,32 @@ def build_block(
     targets: np.ndarray | None,
     n_items: int,
     *,
-    n_blocks: int = 1,
     extra: float = 0.0,
 ) -> Block:
-    """The block of these events, whose users are equal modulo n_blocks; events of one pair are added up.
+    """The block of these events; those of one pair are added up.
 
     Args:
         targets: what each event's score is drawn to, [n]; None for 1.
         extra: added to each observed pair's pull, where its weight comes on top of an unobserved pair's (Hu et al.).
 
     Raises:
-        ValueError: a weight or target that is not a finite number.
+        ValueError: a pair's weight or pull that is not a finite number of single precision.
     """
     pulls = weights if targets is None else weights * targets
-    if not np.isfinite(pulls).all():
-        raise ValueError("an event's weight or target is not a finite number: leave such events out before they are learnt from")
     if not len(user_idx):
         nothing = Events(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
         return Block(np.empty(0, np.int64), nothing, nothing._replace(offsets=np.zeros(n_items + 1, np.int64)), 0.0)
-    users, places = _places(user_idx, n_blocks)
+    users, places = _places(user_idx)
     _, by_item = _sorted_by(item_idx, n_items)
     _, by_place = _sorted_by(places[by_item], len(users))
     places, items, pair_weights, pair_pulls = _merged(by_item[by_place], places, item_idx, weights, pulls)
     pair_pulls += extra
     constant = float(pair_pulls.sum()) if targets is None else float((weights * targets * targets).sum())
-    weight, pull = pair_weights.astype(np.float32), pair_pulls.astype(np.float32)
     same = targets is None and not extra
+    weight = _single(users, places, items, pair_weights)
+    pull = weight if same else _single(users, places, items, pair_pulls)
     offsets = np.concatenate(([0], np.cumsum(np.bincount(places, minlength=len(users)))))
-    by_user = Events(offsets, items, weight, weight if same else pull)
+    by_user = Events(offsets, items, weight, pull)
     offsets, order = _sorted_by(items, n_items)
     turned = weight[order]
     return Block(users, by_user, Events(offsets, places[order], turned, turned if same else pull[order]), constant)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from recspark.kernels.als import in_threads
 from recspark.kernels.als_row import aim_up, cg_step, projected_step, solve_cholesky
 
 
 @njit(cache=True, nogil=True)
-def cg_rows(x, r, p, q, rr):  # type: ignore[no-untyped-def]
-    """One step of conjugate gradients for each row, in place: q = A p, rr [n] = r . r."""
+def cg_rows(x, r, p, q, rr, enough):  # type: ignore[no-untyped-def]
+    """One step of conjugate gradients for each row, in place: q = A p, rr [n] = r . r; a row is solved where that is not above enough [n]."""
     for row in range(rr.size):
-        if rr[row] > 0:
+        if rr[row] > enough[row]:
             rr[row] = cg_step(x[row], r[row], p[row], q[row], rr[row])
-        if not rr[row] > 0:
+        if not rr[row] > enough[row]:
             p[row] = 0
 
 
@@ -33,10 +34,10 @@ def projected_rows(x, r, p, q):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _solve_packed(a, b, gram, ridge, scales, x):  # type: ignore[no-untyped-def]
+def _solve_packed(first, last, a, b, gram, ridge, scales, x):  # type: ignore[no-untyped-def]
     width = b.shape[1]
     square, line = np.empty((width, width), np.float64), np.empty(width, np.float64)
-    for row in range(b.shape[0]):
+    for row in range(first, last):
         n = 0
         for j in range(width):
             line[j] = b[row, j]
@@ -47,11 +48,11 @@ def _solve_packed(a, b, gram, ridge, scales, x):  # type: ignore[no-untyped-def]
         solve_cholesky(square, line, x[row])
 
 
-def solve_packed(a: np.ndarray, b: np.ndarray, gram: np.ndarray, ridge: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """[n x D]: the solutions of (a[i] + gram + scales[i] diag(ridge)) x = b[i], of which a is the packed lower triangle.
+def solve_packed(
+    a: np.ndarray, b: np.ndarray, gram: np.ndarray, ridge: np.ndarray, scales: np.ndarray, x: np.ndarray, *, n_threads: int = 1
+) -> None:
+    """The rows of x [n x D] become the solutions of (a[i] + gram + scales[i] diag(ridge)) x = b[i], a[i] a packed lower triangle.
 
-    0 where that is not positive definite.
+    A row that rounding leaves not positive definite stays as it is.
     """
-    x = np.zeros(b.shape, np.float32)
-    _solve_packed(a, b, gram.astype(np.float32), ridge, scales, x)
-    return x
+    in_threads(n_threads, np.arange(len(b) + 1), _solve_packed, a, b, gram.astype(np.float32), ridge, scales, x)

@@ -7,42 +7,60 @@ from numba import njit
 
 # Sums may be reordered for vector instructions; not-a-number is still not-a-number.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
+# Events that are added up in single precision.
+_FEW = 512
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def gather(others, weights, pulls, features, shifts, start, end, p, q, is_residual):  # type: ignore[no-untyped-def]
-    """q += sum of c f over the events [start, end): c = w (f . p), or for the residual pull - w (f . p + shift)."""
+def gather(others, weights, pulls, features, shifts, start, end, p, q, total, is_residual):  # type: ignore[no-untyped-def]
+    """q += sum of c f over the events [start, end): c = w (f . p), or for the residual pull - w (f . p + shift).
+
+    In single precision up to _FEW events, whose sums are added up in double, in `total` [D], which need not be 0: a million equal
+    terms would lose three digits.
+    """
     width = p.size
-    event = start
-    while event + 4 <= end:  # four rows at a time hide the latency of each other's sums
-        a, b, c, d = others[event], others[event + 1], others[event + 2], others[event + 3]
-        sa, sb, sc, sd = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    first = start
+    while True:
+        last = min(first + _FEW, end)
+        event = first
+        while event + 4 <= last:  # four rows at a time hide the latency of each other's sums
+            a, b, c, d = others[event], others[event + 1], others[event + 2], others[event + 3]
+            sa, sb, sc, sd = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for k in range(width):
+                sa += features[a, k] * p[k]
+                sb += features[b, k] * p[k]
+                sc += features[c, k] * p[k]
+                sd += features[d, k] * p[k]
+            if is_residual:
+                sa = pulls[event] - weights[event] * (sa + shifts[a])
+                sb = pulls[event + 1] - weights[event + 1] * (sb + shifts[b])
+                sc = pulls[event + 2] - weights[event + 2] * (sc + shifts[c])
+                sd = pulls[event + 3] - weights[event + 3] * (sd + shifts[d])
+            else:
+                sa *= weights[event]
+                sb *= weights[event + 1]
+                sc *= weights[event + 2]
+                sd *= weights[event + 3]
+            for k in range(width):
+                q[k] += sa * features[a, k] + sb * features[b, k] + sc * features[c, k] + sd * features[d, k]
+            event += 4
+        for rest in range(event, last):
+            a = others[rest]
+            sa = np.float32(0)
+            for k in range(width):
+                sa += features[a, k] * p[k]
+            sa = pulls[rest] - weights[rest] * (sa + shifts[a]) if is_residual else weights[rest] * sa
+            for k in range(width):
+                q[k] += sa * features[a, k]
+        if last == end:
+            break
         for k in range(width):
-            sa += features[a, k] * p[k]
-            sb += features[b, k] * p[k]
-            sc += features[c, k] * p[k]
-            sd += features[d, k] * p[k]
-        if is_residual:
-            sa = pulls[event] - weights[event] * (sa + shifts[a])
-            sb = pulls[event + 1] - weights[event + 1] * (sb + shifts[b])
-            sc = pulls[event + 2] - weights[event + 2] * (sc + shifts[c])
-            sd = pulls[event + 3] - weights[event + 3] * (sd + shifts[d])
-        else:
-            sa *= weights[event]
-            sb *= weights[event + 1]
-            sc *= weights[event + 2]
-            sd *= weights[event + 3]
+            total[k] = q[k] if first == start else total[k] + q[k]
+            q[k] = 0
+        first = last
+    if first > start:
         for k in range(width):
-            q[k] += sa * features[a, k] + sb * features[b, k] + sc * features[c, k] + sd * features[d, k]
-        event += 4
-    for rest in range(event, end):
-        a = others[rest]
-        sa = np.float32(0)
-        for k in range(width):
-            sa += features[a, k] * p[k]
-        sa = pulls[rest] - weights[rest] * (sa + shifts[a]) if is_residual else weights[rest] * sa
-        for k in range(width):
-            q[k] += sa * features[a, k]
+            q[k] += total[k]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -121,14 +139,14 @@ def add_normal_equations(others, weights, pulls, features, shifts, start, end, a
 
 @njit(cache=True, nogil=True)
 def solve_cholesky(a, b, x):  # type: ignore[no-untyped-def]
-    """x = a^-1 b by the lower triangle of a, which is destroyed. False, and x as it was, where a is not positive definite."""
+    """x = a^-1 b by the lower triangle of a, which is destroyed; x as it was where rounding leaves a not positive definite."""
     width = b.size
     for j in range(width):
         pivot = a[j, j]
         for k in range(j):
             pivot -= a[j, k] * a[j, k]
         if not pivot > 0:
-            return False
+            return
         a[j, j] = np.sqrt(pivot)
         for i in range(j + 1, width):
             entry = a[i, j]
@@ -145,4 +163,3 @@ def solve_cholesky(a, b, x):  # type: ignore[no-untyped-def]
         b[j] /= a[j, j]
     for j in range(width):
         x[j] = b[j]
-    return True

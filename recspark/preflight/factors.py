@@ -20,7 +20,7 @@ def als_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work
     if engine == "auto":
         # What MLlib does not know stays with the blocked engine, which refuses.
         known = knobs["model"] != "pmf" and (knobs["model"] == "implicit" or knobs["half_life_days"] is None)
-        engine = "mllib" if known and _item_factors(activity, knobs) > knobs["item_bytes"] else "blocked"
+        engine = "mllib" if known and _item_factors(activity, knobs, place) > knobs["item_bytes"] else "blocked"
     return _mllib_work(activity, knobs, place) if engine == "mllib" else _blocked_work(activity, knobs, place)
 
 
@@ -28,12 +28,18 @@ def _width(knobs: Mapping[str, Any]) -> int:
     return int(knobs["rank"]) + (knobs["model"] == "explicit" and not knobs["nonnegative"])
 
 
-def _item_factors(activity: Activity, knobs: Mapping[str, Any]) -> float:
-    return 3 * 4 * activity.n_places * _width(knobs)
+def _solver(knobs: Mapping[str, Any]) -> str:
+    return "nonnegative" if knobs["nonnegative"] else str(knobs["solver"])
 
 
-def _refusal(activity: Activity, knobs: Mapping[str, Any]) -> str:
-    needed = _item_factors(activity, knobs)
+def _item_factors(activity: Activity, knobs: Mapping[str, Any], place: Place) -> float:
+    """All items' factors, directions and partial products, and the own ones' steps (candidates.als_blocks.item_bytes_of)."""
+    own = 3 + (_solver(knobs) == "nonnegative")
+    return 4 * activity.n_places * _width(knobs) * (3 + own / place.n_slots)
+
+
+def _refusal(activity: Activity, knobs: Mapping[str, Any], place: Place) -> str:
+    needed = _item_factors(activity, knobs, place)
     if needed <= knobs["item_bytes"]:
         return ""
     return (
@@ -47,11 +53,14 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
 
     flops       2 * 4 P D (s + 1)  +  2 (U + I) D^2 (s + 1)  +  4 (U + n m) D^2  (the Gram matrices)  +  2 P D  (the loss)
                 Cholesky: 2 P D (D + 1) + (U + I) D^3 / 3 instead of the first two
-    bytes sent  8 (s + 1) m D (n - 1) + 12 n (n - 1) D^2; Cholesky: 4 m (D (D + 1) / 2 + 2 D) (n - 1)  (candidates.als_blocks)
-    task        (24 or 16) P' + 4 D U' + 12 D m, or while it is built 130 E'; P', E', U' of the busiest task
+    bytes sent  8 (s + 1) m D (n - 1) + n (n - 1) (12 D^2 + 8); Cholesky: 4 m (D (D + 1) / 2 + 2 D) (n - 1) instead of the first; and
+                once 16 m (n - 1)  (candidates.als_blocks)
+    task        (24 or 16) P' + factors + 20 (U' + m), or while it is built 130 E'; P', E', U' of the busiest task. Factors: what is kept,
+                4 D (m + U') and with validation the best, 4 D (m / n + U'); beside it, in an item half-step 4 D m (2 + 3 / n) and
+                with biases 4 D U', or while states are saved 2 files of 4 D (m / n + U'), with validation twice as large
     """
-    n, width, steps = place.n_slots, _width(knobs), knobs["solver_steps"]
-    solver = "nonnegative" if knobs["nonnegative"] else knobs["solver"]
+    n, width, steps, iterations = place.n_slots, _width(knobs), knobs["solver_steps"], knobs["max_iter"]
+    solver = _solver(knobs)
     pairs, users, items, places = activity.users.pairs, activity.users.rows, activity.items.rows, activity.n_places
     is_weighted = knobs["model"] != "implicit" or knobs["unobserved"] == "missing_pairs"
     is_dense = knobs["model"] == "implicit" and knobs["alpha0"] > 0
@@ -63,13 +72,16 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         rows = 8 * pairs * width * passes + is_dense * 2 * (users + items) * width**2 * passes
         sent = 4 * places * width * (2 * (steps + 1) + (solver == "nonnegative")) * (n - 1)
     flops = rows + is_dense * 4 * (users + n * places) * width**2 + 2 * pairs * width
-    sent += is_dense * 12 * n * (n - 1) * width**2
+    sent += n * (n - 1) * (is_dense * 12 * width**2 + 8)
+    sent_bytes = iterations * sent + 16 * places * (n - 1)
     # Whole users lie together: the busiest task has its share, and the busiest user.
     own_events = activity.n_events / n + activity.users.most
     own_pairs, own_users = min(own_events, pairs / n + activity.users.most), users / n + 1
-    held = (24 if is_weighted else 16) * own_pairs + 4 * width * own_users
+    own_vectors, has_best = 4 * width * (own_users + places / n), knobs["validation_share"] > 0
+    step = _item_factors(activity, knobs, place) - 4 * width * places + (width > knobs["rank"]) * 4 * width * own_users
+    saved = (knobs["checkpoint_interval"] is not None) * 2 * (1 + has_best) * own_vectors
+    held = (24 if is_weighted else 16) * own_pairs + 4 * width * (own_users + places) + has_best * own_vectors + max(step, saved)
     vectors = 4 * (users + items) * (knobs["rank"] + 5)
-    iterations = knobs["max_iter"]
     return Work(
         pairs=pairs,
         unit="pairs",
@@ -78,15 +90,15 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
             Step("rows", activity.n_events + users + items, n),
             Step("moved", (users + items) * knobs["rank"], n),
             Step("least_squares", iterations * flops, n * place.n_threads),
-            Step("sent", iterations * sent, n),
+            Step("sent", sent_bytes, n),
         ),
-        shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + iterations * sent,
-        task_bytes=max(_BUILDING * own_events, held + _item_factors(activity, knobs)) + 24 * places,
+        shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + sent_bytes,
+        task_bytes=max(_BUILDING * own_events, held) + 20 * (own_users + places),
         driver_bytes=DRIVER_COPIES * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
         iterations=iterations,
-        sent_bytes=iterations * sent,
+        sent_bytes=sent_bytes,
         chosen={"engine": "blocked"},
-        refused=_refusal(activity, knobs),
+        refused=_refusal(activity, knobs, place),
     )
 
 

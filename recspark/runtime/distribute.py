@@ -28,17 +28,14 @@ from pyspark.sql import SparkSession
 
 import recspark.errors
 from recspark.errors import ConfigError, RecsparkError, TrainingError
-from recspark.handover.files import PROGRESS, read_whole, write_whole
+from recspark.handover.files import read_whole, write_whole
+from recspark.runtime.watching import OnLine, watched
 
-# Seconds between two looks at the progress file.
-LOOK_EVERY = 0.5
 # Seconds between two looks of a training process at who started it.
 ORPHAN_EVERY = 0.2
 # Lines of a dead process's output that its error shows.
 TAIL = 25
 TAIL_CHARACTERS = 20_000
-
-OnLine = Callable[[str], None]
 
 
 def _is_alive(pid: int) -> bool:
@@ -155,50 +152,6 @@ def _environment(local: bool, use_gpu: bool, n_threads: int, output: TextIOBase)
                 os.environ[key] = value
 
 
-def _progress_line(state: Mapping[str, Any]) -> str:
-    """One line of a training's progress, for people."""
-    tune = f"  tune ndcg {state['tune_ndcg']:.4f}, best epoch {state['best_epoch']}" if "tune_ndcg" in state else ""
-    return (
-        f"epoch {state['epoch']}/{state['epochs']}  step {state['step']}/{state['n_steps']}  loss {state['loss']:.4f}{tune}  "
-        f"{state['rows_per_second']:,.0f} rows/s  at most {state['remaining_seconds']:,} s left"
-    )
-
-
-@contextmanager
-def _watched(folder: str, on_line: OnLine | None) -> Iterator[None]:
-    """Give `on_line` a line whenever the processes' progress file changes, and each note in it once."""
-    ended = threading.Event()
-    last = read_whole(f"{folder}/{PROGRESS}")
-    told: set[str] = set()
-
-    def tell(state: dict[str, Any], say: OnLine) -> None:
-        note = state.pop("note", None)
-        if note is not None and note not in told:
-            told.add(note)
-            say(note)
-        if state:
-            say(_progress_line(state))
-
-    def look() -> None:
-        nonlocal last
-        while True:
-            finished = ended.wait(LOOK_EVERY)
-            data = read_whole(f"{folder}/{PROGRESS}")
-            if data is not None and data != last and on_line is not None:
-                tell(json.loads(data), on_line)
-            last = data
-            if finished:
-                return
-
-    watcher = threading.Thread(target=look, name="recspark-progress", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
-
-
 def _read_json(url: str) -> Any:
     data = read_whole(url)
     return None if data is None else json.loads(data)
@@ -258,7 +211,7 @@ def run_torch(
     try:
         failure: Exception | None = None
         try:
-            with _watched(folder.rstrip("/"), on_line), _environment(local, use_gpu, n_threads, output):
+            with watched(folder.rstrip("/"), on_line), _environment(local, use_gpu, n_threads, output):
                 distributor = TorchDistributor(num_processes=n_processes, local_mode=local, use_gpu=use_gpu)
                 distributor.run(_run_in_process, module, name, dict(arguments), attempt, n_threads, os.getpid() if local else None)
         except (RuntimeError, PySparkException, Py4JJavaError) as error:

@@ -31,6 +31,7 @@ from recspark.runtime.preflight import ACTIVITY, Preflight
 from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
+from recspark.runtime.watching import call_watched
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
@@ -263,7 +264,11 @@ class River:
         calls = [self._arguments(job, scope, folder, facts[scope.slice]) for scope, folder in zip(scopes, folders, strict=True)]
         for scope, call in zip(scopes, calls, strict=True):
             call |= verdicts[scope.slice].chosen if verdicts else {}
-        frames = self._run_torch(job, calls, folders) if job.runner == "torch" else [job.function(**call) for call in calls]
+        on_line = self._progress.note if Folder in job.injected.values() else None
+        if job.runner == "torch":
+            frames = self._run_torch(job, calls, folders)
+        else:
+            frames = [call_watched(job.function, call, folder, on_line) for call, folder in zip(calls, folders, strict=True)]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
             for frame, scope in zip(frames, scopes, strict=True)

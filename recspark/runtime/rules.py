@@ -49,7 +49,13 @@ def cross_problems(settings: Settings, sections: Sections, jobs: Mapping[str, Jo
         _parts(settings, sections),
         _order_and_times(settings, sections),
     )
-    more = (_values(settings, sections), _attributes(settings, sections), _measures(sections), _seen(sections), _processes(settings))
+    more = (
+        _values(settings, sections),
+        _attributes(settings, sections),
+        _measures(sections),
+        _seen(sections),
+        _processes(settings, sections),
+    )
     return [problem for rule in (*rules, *more) for problem in rule]
 
 
@@ -177,7 +183,12 @@ def _seen(sections: Sections) -> Iterator[str]:
         yield f"seen.window_days: {days:g} has no meaning where seen.policy is {policy}; set seen.policy: window, or leave it out"
 
 
-def _processes(settings: Settings) -> Iterator[str]:
-    name = "spark.dynamicAllocation.enabled"
-    if not settings.torch.local and settings.spark.get(name, "false").lower() == "true":
-        yield f"spark.{name}: true excludes the barrier tasks that torch.local: false trains in; set it to false, or torch.local to true"
+def _processes(settings: Settings, sections: Sections) -> Iterator[str]:
+    name, engine = "spark.dynamicAllocation.enabled", _knob(sections, "vectors_als", "engine")
+    if settings.spark.get(name, "false").lower() != "true":
+        return
+    told = f"spark.{name}: true excludes the barrier tasks that"
+    if not settings.torch.local:
+        yield f"{told} torch.local: false trains in; set it to false, or torch.local to true"
+    if engine in ("auto", "blocked"):
+        yield f"{told} vectors_als.engine: {engine} fits in; set it to false, or vectors_als.engine to mllib"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -15,10 +16,12 @@ import psutil
 import pytest
 from implicit.als import AlternatingLeastSquares
 from pyspark.sql import functions as F
+from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
 from recspark.candidates.als import fit_als, score_als_candidates
 from recspark.errors import ConfigError, LimitError
+from recspark.handover.files import PROGRESS
 from recspark.tables import REQUESTS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import conform
 
@@ -63,8 +66,8 @@ def test_implicit_ranks_the_held_out_item_of_the_users_own_colour_first(events, 
         other_colour = [_score(users, items, user, item) for item in range(N) if (user + item) % 2]
         assert _score(users, items, user, user) > max(other_colour) + 0.5
     if engine == "blocked":
-        # Two blocks for two slots, none of which holds everybody, in processes of their own; 5 events a user.
-        assert [(block["n_users"], block["n_events"]) for block in told["fit"]["blocks"]] == [(6, 30), (6, 30)]
+        # Two blocks for two slots, as the hash deals 12 users, in processes of their own; 5 events a user.
+        assert [(block["n_users"], block["n_events"]) for block in told["fit"]["blocks"]] == [(4, 20), (8, 40)]
         assert len({block["process"] for block in told["fit"]["blocks"]} | {os.getpid()}) == 3
         assert len(told["fit"]["losses"]) == len(told["fit"]["seconds"]) == SMALL["max_iter"]
 
@@ -146,6 +149,8 @@ def test_a_fit_goes_on_from_its_saved_states_and_a_finished_one_stands(events, f
     with np.load(Path(half) / "of-2" / "4" / "0.npz") as saved:
         assert saved["losses"].tolist() == told["fit"]["losses"][:4]
     found, again = fit(frame, folder=half, checkpoint_interval=2)
+    note = json.loads((Path(half) / PROGRESS).read_text())["note"]
+    assert note.startswith(f"ALS iteration 5/5  loss {again['fit']['losses'][-1]:.6g}  ")
     assert again["fit"]["seconds"][:4] == told["fit"]["seconds"][:4]
     assert sorted(found.collect()) == sorted(expected.collect())
     # Finished: nothing is learnt anew, from whatever it is given.
@@ -153,35 +158,51 @@ def test_a_fit_goes_on_from_its_saved_states_and_a_finished_one_stands(events, f
     assert sorted(stands.collect()) == sorted(expected.collect())
 
 
-@pytest.mark.parametrize("knobs", [{}, {"unobserved": "missing_pairs"}, {"model": "explicit", "nu": 0.5, "bias_reg": 0.3}])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"unobserved": "missing_pairs"},
+        {"model": "explicit", "nu": 0.5, "bias_reg": 0.3},
+        {"model": "pmf"},
+        {"nonnegative": True},
+        {"model": "explicit", "nonnegative": True},
+    ],
+)
 def test_context_users_are_folded_in_as_a_half_step_of_the_fit(events, fit, knobs) -> None:  # type: ignore[no-untyped-def]
-    # The newest of user u's events is u days old. Guests have the events of users 0 and 1, and one of an item that nobody knows.
-    rows = [(user, item, "use", 1.0 + (user + item) % 4, 20.0 - user) for user, item in CHECKERBOARD]
+    # The newest of user u's events is u days old; nobody has item N + 1. Guests have the events of users 0 and 1, and one of an
+    # item that nobody knows.
+    rows = [(user, item + 2 * (item == N - 1), "use", 1.0 + (user + item) % 4, 20.0 - user) for user, item in CHECKERBOARD]
     guests = [(100 + user, item, *rest) for user, item, *rest in rows if user < 2] + [
         (100, N, "use", 1.0, 20.0),
-        (102, N, "use", 1.0, 20.0),
+        (102, N + 2, "use", 1.0, 20.0),
     ]
+    known = [*range(N - 1), N + 1]
     users, items = _by_kind(fit(events(rows), events(guests), max_iter=1, half_life_days=9.0, **knobs)[0])
     assert set(users) == {*range(N), 100, 101}
-    assert set(items) == set(range(N))
-    # What half a step of the fit makes of user 0: its normal equations by hand.
-    y, c = np.array([items[i][0] for i in range(N)]), np.array([items[i][1] for i in range(N)])
-    explicit = knobs.get("model") == "explicit"
+    assert set(items) == set(known)
+    # What half a step of the fit makes of user 0: least squares by hand, a row for each observed pair, each unobserved one, each factor.
+    y, c = np.array([items[i][0] for i in known]), np.array([items[i][1] for i in known])
+    model, nonnegative = knobs.get("model", "implicit"), "nonnegative" in knobs
+    biased = model == "explicit" and not nonnegative
+    f = np.column_stack([y, np.ones(N)]) if biased else y
     for user in (0, 1):
         own = {item: (value, 0.5 ** (user / 9)) for u, item, _, value, _ in rows if u == user}
-        held = np.isin(np.arange(N), list(own))
-        if explicit:
-            f, unobserved, lam = np.column_stack([y, np.ones(N)]), 0.0, 0.01 * held.sum() ** 0.5 * np.diag([1, 1, 0.3])
-            w, pull = np.zeros(N), np.zeros(N)
-            for item, (value, weight) in own.items():
-                w[item], pull[item] = weight, weight * (value - c[item])
+        held = np.isin(known, list(own))
+        if model == "implicit":
+            w = np.array([np.log2(1 + own[i][0]) * own[i][1] if i in own else 0.0 for i in known])
+            pull, unobserved = w + (0.3 * held if "unobserved" in knobs else 0), 0.3
         else:
-            f, unobserved, lam = y, 0.3, 0.01 * (held.sum() + 0.3 * N) * np.eye(2)
-            w = np.array([np.log2(1 + own[i][0]) * own[i][1] if i in own else 0.0 for i in range(N)])
-            pull = w + (0.3 * held if knobs else 0)
-        expected = np.linalg.solve((f.T * w) @ f + unobserved * f.T @ f + lam, f.T @ pull)
-        found = np.append(users[100 + user][0], users[100 + user][1]) if explicit else users[100 + user][0]
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+            w = np.array([own[i][1] if i in own else 0.0 for i in known])
+            pull, unobserved = w * (np.array([own[i][0] if i in own else 0.0 for i in known]) - c), 0.0
+        nu = 0.0 if model == "pmf" else knobs.get("nu", 1.0)
+        lam = 0.01 * (held.sum() + unobserved * N) ** nu * np.array([1, 1, 0.3] if biased else [1, 1])
+        a, b = (f.T * w) @ f + unobserved * f.T @ f + np.diag(lam), f.T @ pull
+        root = np.linalg.cholesky(a).T  # a = root' root: |root x - root'^-1 b|^2 is x' a x - 2 b' x and a constant
+        expected = nnls(root, np.linalg.solve(root.T, b))[0] if nonnegative else np.linalg.solve(a, b)
+        vector, bias = users[100 + user]
+        np.testing.assert_allclose(np.append(vector, bias) if biased else vector, expected, atol=1e-4)
+        assert biased or bias == 0
 
 
 def _fitting() -> list[int]:
@@ -251,11 +272,27 @@ def test_nothing_learnt_is_an_empty_table(events, fit) -> None:  # type: ignore[
         assert vectors.collect() == []
 
 
+def test_a_night_that_learnt_nothing_starts_no_other_warm_and_nothing_left_to_learn_from_has_no_vectors(events, fit, spark) -> None:  # type: ignore[no-untyped-def]
+    frame = events([(user, item) for user, item in CHECKERBOARD if (user + item) % 2 == 0])
+    nothing = fit(events([(0, 0, "other")]))[0]
+    assert fit(frame, warm_start=True, earlier=lambda: nothing)[1]["fit"]["losses"] == fit(frame)[1]["fit"]["losses"]
+    # All that there is is held out; guests have nothing to be folded in against.
+    vectors, told = fit(frame, frame, validation_share=1 - 1e-9)
+    assert vectors.collect() == []
+    assert told["fit"]["validation"][0] == 0
+    # Tasks that run although there is nothing to do.
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    try:
+        assert fit(events([]))[0].collect() == []
+    finally:
+        spark.conf.unset("spark.sql.adaptive.enabled")
+
+
 def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(LimitError, match="2147483648 is above 2147483647"):
         fit(events([(2**31, 0)]), engine="mllib")
-    with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 24,024 bytes in each task, and vectors_als.item_bytes is 24,000"):
-        fit(events([(0, 1000)]), item_bytes=24_000)
+    with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 36,036 bytes in each task, and vectors_als.item_bytes is 36,000"):
+        fit(events([(0, 1000)]), item_bytes=36_000)
     for wrong in ({"model": "pmf", "engine": "mllib"}, {"model": "pmf", "nonnegative": True}):
         with pytest.raises(ConfigError, match="model is pmf, which is Gaussian and of the blocked engine"):
             fit(events([(0, 0)]), **wrong)

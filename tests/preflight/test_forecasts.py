@@ -35,6 +35,8 @@ ALS: dict[str, Any] = {
     "solver_steps": 3,
     "half_life_days": None,
     "item_bytes": 1e9,
+    "validation_share": 0.0,
+    "checkpoint_interval": 5,
 }
 KNN = {"max_items_per_user": 500, "n_neighbours": 20, "n_blocks": 4}
 KINDS: dict[str, dict[str, Any]] = {
@@ -79,9 +81,9 @@ def test_als_in_blocks(name: str, kind: str, n: int):
         targets = world.values[own] if knobs["model"] == "explicit" else None
         extra = knobs["alpha0"] if knobs["unobserved"] == "missing_pairs" else 0.0
         users, items = world.users[own].astype(np.int64), world.items[own].astype(np.int32)
-        block = build_block(users, items, np.ones(own.sum()), targets, n_items, n_blocks=n, extra=extra)
-        als = BlockedAls(block, n_items, recipe, peers)
+        block = build_block(users, items, np.ones(own.sum()), targets, n_items, extra=extra)
         before = peers.n_bytes
+        als = BlockedAls(block, n_items, recipe, peers)
         state = als.run(initial_state(len(block.user_idx), n_items, recipe))
         # The same array twice is held once.
         sides = {id(array): array.nbytes for events in (block.by_user, block.by_item) for array in events}
@@ -109,7 +111,7 @@ def test_als_by_hand():
     rows = [user, item, {**one, "kind": "user", "largest_idx": 2}, {**one, "kind": "item", "largest_idx": 9}]
     knobs = {**ALS, "rank": 2, "solver_steps": 1, "max_iter": 1}
     work = als_work(activity_of(rows), knobs, Place(2))
-    assert work.sent_bytes == 2 * 2 * 4 * 10 * 2 + 12 * 2 * 4
+    assert work.sent_bytes == 2 * 2 * 4 * 10 * 2 + 2 * (12 * 4 + 8) + 16 * 10
     assert work.flops == 2 * 5 * 2 * 4 * 2 + 2 * 6 * 4 * 2 + 4 * (3 + 2 * 10) * 4 + 2 * 5 * 2
     assert als_work(activity_of(rows), {**knobs, "max_iter": 7}, Place(2)).flops == 7 * work.flops
 
@@ -118,8 +120,8 @@ def test_a_catalogue_beyond_item_bytes_is_mllibs():
     found = activity(WORLDS["usual"])
     chosen = {name: als_work(found, {**ALS, "engine": "auto", **knobs}, Place(2)).chosen["engine"] for name, knobs in {
         "fits": {},
-        "too many": {"item_bytes": 12 * 500 * 8 - 1},
-        "just fit": {"item_bytes": 12 * found.n_places * 8},
+        "too many": {"item_bytes": 18 * found.n_places * 8 - 1},
+        "just fit": {"item_bytes": 18 * found.n_places * 8},
         "pmf": {"item_bytes": 1, "model": "pmf"},
         "decaying ratings": {"item_bytes": 1, "model": "explicit", "half_life_days": 3.0},
     }.items()}  # fmt: skip

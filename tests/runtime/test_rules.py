@@ -159,9 +159,14 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             "seen.window_days: 30 has no meaning where seen.policy is never_again; set seen.policy: window, or leave it out",
         ),
         (
-            ["torch={local: false}", "spark={spark.dynamicAllocation.enabled: true}"],
+            ["torch={local: false}", "vectors_als.engine=mllib", "spark={spark.dynamicAllocation.enabled: true}"],
             "spark.spark.dynamicAllocation.enabled: true excludes the barrier tasks that torch.local: false trains in; set it to false, "
             "or torch.local to true",
+        ),
+        (
+            ["spark={spark.dynamicAllocation.enabled: true}"],
+            "spark.spark.dynamicAllocation.enabled: true excludes the barrier tasks that vectors_als.engine: auto fits in; set it to false, "
+            "or vectors_als.engine to mllib",
         ),
         (["events.columns.user_id=???"], "events.columns.user_id: still ???; fill it in"),
         (["items.attributes=[price, brand, '???']"], "items.attributes.2: still ???; fill it in"),
