@@ -56,7 +56,7 @@ def _main() -> None:
 
         scripts/bench als --json als.json             # default world, rank 64 and 128
         scripts/bench similarity --scale 0.1 --runs 1 # a tenth of the users
-        scripts/bench topk --with-mllib
+        scripts/bench topk --no-mllib
         scripts/bench growth
         scripts/bench quality gowalla --data FOLDER   # conf/bench/gowalla.yaml on the unpacked archive
         scripts/bench table als.json                  # the rows as Markdown
@@ -69,7 +69,7 @@ def als(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[list[int] | None, typer.Option(help="Once for each rank.")] = None,
-    with_mllib: WithMllib = False,
+    with_mllib: WithMllib = True,
     mllib_scale: Annotated[float, typer.Option(help="Share of the world that MLlib gets.")] = 0.1,
     cores: Cores = 2,
     memory: Memory = "3g",
@@ -98,7 +98,7 @@ def topk(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[int, typer.Option(help="Factors.")] = 64,
-    with_mllib: WithMllib = False,
+    with_mllib: WithMllib = True,
     cores: Cores = 2,
     memory: Memory = "3g",
 ) -> None:
