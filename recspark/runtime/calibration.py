@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from recspark.handover.files import read_whole, write_whole
-from recspark.handover.peers import meet
+from recspark.handover.peers import Peers, meet
 from recspark.preflight.rates import measure_slot
 from recspark.preflight.work import Rates
 from recspark.runtime.inputs import digest
@@ -58,7 +58,7 @@ def rates_of(spark: SparkSession, *, anew: bool = False) -> Rates:
     """The rates of this session's slots, as kept in the user's cache folder, or measured now (some seconds; `anew`: in any case)."""
     key, kept = _key(spark), _kept()
     if anew or set(kept.get(key, ())) != set(Rates._fields):
-        kept[key] = _measure(spark)._asdict()
+        kept[key] = _measure(spark, _has_barriers(spark))._asdict()
         try:
             _place().parent.mkdir(parents=True, exist_ok=True)
             write_whole(str(_place()), json.dumps(kept, indent=1).encode())
@@ -67,12 +67,23 @@ def rates_of(spark: SparkSession, *, anew: bool = False) -> Rates:
     return Rates(**kept[key])
 
 
-def _measure(spark: SparkSession) -> Rates:
+def _has_barriers(spark: SparkSession) -> bool:
+    """Whether tasks may wait for each other: dynamic allocation excludes it, and means nothing in local mode."""
+    return str(spark.conf.get("spark.master", "")).startswith("local") or spark.conf.get("spark.dynamicAllocation.enabled", "") != "true"
+
+
+def _measure(spark: SparkSession, together: bool) -> Rates:
+    """`together`: all slots at once; else each by itself, where `sent` is what it copies."""
     n = n_slots(spark)
 
     def slot(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
             pass
+        if not together:
+            with Peers(0, [None]) as alone:
+                found = json.dumps(measure_slot(alone))
+            yield pa.RecordBatch.from_arrays([pa.array([found])], names=["found"])
+            return
         context = BarrierTaskContext.get()
         rank = context.partitionId()
         host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
@@ -91,7 +102,7 @@ def _measure(spark: SparkSession) -> Rates:
         rows.repartition(n, "item").mapInArrow(n_entries, "n bigint").collect()
         return time.perf_counter() - began
 
-    found = [json.loads(row.found) for row in spark.range(0, n, 1, n).mapInArrow(slot, "found string", barrier=True).collect()]
+    found = [json.loads(row.found) for row in spark.range(0, n, 1, n).mapInArrow(slot, "found string", barrier=together).collect()]
     through_a_shuffle(1)
     start, rows, lists = through_a_shuffle(1), through_a_shuffle(_N_ROWS), through_a_shuffle(_N_ROWS // _LENGTH, _LENGTH)
     rates = {name: statistics.median(one[name] for one in found) for name in found[0]}
