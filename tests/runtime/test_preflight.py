@@ -64,5 +64,6 @@ def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monk
     # Under dynamic allocation each slot measures by itself.
     monkeypatch.setattr(calibration, "_has_barriers", lambda session: False)
     alone = rates_of(spark)
-    assert alone.start < 123.0 and min(alone) > 0
+    assert alone.start < 123.0
+    assert min(alone) > 0
     assert set(json.loads(place.read_text())[key]) == set(first._fields)
