@@ -22,6 +22,7 @@ class Degrees:
     n_pairs: np.ndarray  # int64: the sum of the degrees
     squares: np.ndarray  # float64: the sum of their squares
     largest: np.ndarray  # int64: the largest degree
+    most_events: np.ndarray  # int64: the largest number of events of a row, repeats and all, whatever degrees are capped at
 
     @property
     def rows(self) -> float:
@@ -41,6 +42,11 @@ class Degrees:
         return float(self.largest.max(initial=0))
 
     @property
+    def busiest(self) -> float:
+        """The most events of one row."""
+        return float(self.most_events.max(initial=0))
+
+    @property
     def means(self) -> np.ndarray:
         return self.n_pairs / np.maximum(self.n_rows, 1)
 
@@ -53,6 +59,7 @@ class Degrees:
             np.where(whole, self.n_pairs, self.n_rows * kept),
             np.where(whole, self.squares, self.n_rows * kept**2),
             np.minimum(self.largest, cap),
+            self.most_events,
         )
 
     def copied(self, n_blocks: int, n_others: float) -> float:
@@ -77,7 +84,11 @@ class Degrees:
         p = min(1.0, share_of_pairs / share_of_rows)
         squares = np.maximum(self.squares - (1 - p) * self.n_pairs, self.n_pairs) / (p * p)
         return Degrees(
-            np.rint(self.n_rows / share_of_rows), self.n_pairs / share_of_pairs, squares / share_of_rows, np.rint(self.largest / p)
+            np.rint(self.n_rows / share_of_rows),
+            self.n_pairs / share_of_pairs,
+            squares / share_of_rows,
+            np.rint(self.largest / p),
+            np.rint(self.most_events / p),
         )
 
 
@@ -109,7 +120,7 @@ def activity_of(rows: Iterable[Mapping[str, Any]], n_requests: float | None = No
 
     def degrees(kind: str) -> Degrees:
         own = [row for row in rows if row["kind"] == kind]
-        columns = {"n_rows": np.int64, "n_pairs": np.int64, "squares": np.float64, "largest": np.int64}
+        columns = {"n_rows": np.int64, "n_pairs": np.int64, "squares": np.float64, "largest": np.int64, "most_events": np.int64}
         return Degrees(*(np.array([row[name] for row in own], dtype) for name, dtype in columns.items()))
 
     users, items = degrees("user"), degrees("item")

@@ -34,7 +34,8 @@ def _histogram(kind: str, own: np.ndarray, events: np.ndarray) -> list[dict[str,
         of = buckets == bucket
         row = {"kind": kind, "bucket": int(bucket), "n_rows": int(of.sum()), "n_pairs": int(degrees[of].sum())}
         row |= {"squares": float((degrees[of] ** 2.0).sum()), "largest": int(degrees[of].max())}
-        rows.append({**row, "n_events": int(n_events[of].sum()), "largest_idx": int(idx[of].max())})
+        row |= {"n_events": int(n_events[of].sum()), "most_events": int(n_events[of].max())}
+        rows.append({**row, "largest_idx": int(idx[of].max())})
     return rows
 
 
