@@ -103,15 +103,17 @@ class Activity:
     n_requests: float
     origin: str = "counted"  # or what it was estimated from
 
-    def met(self, histories: Degrees) -> np.ndarray:
-        """Of each bucket of items: with how many distinct others an item of it stands in a history, in the mean.
+    def met(self, histories: Degrees, support: int = 1) -> np.ndarray:
+        """Of each bucket of items: with how many distinct others an item of it stands in `support` histories, in the mean.
 
-        An item of d users is met by d times the others of a history that holds it, each of which is drawn by popularity.
+        An item of d users is met by d times the others of a history that holds it, each of which is drawn by popularity: how often
+        by one of them follows Poisson's law. Where tastes differ, fewer others are met, more often.
         """
         pairs = max(self.items.pairs, 1.0)
         meetings = self.items.means * max(histories.square - histories.pairs, 0.0) / pairs
-        chances = -np.expm1(-np.outer(meetings, self.items.means / pairs))
-        return np.asarray(chances @ self.items.n_rows)
+        rates = np.outer(meetings, self.items.means / pairs)
+        rarely = np.exp(-rates) * sum(rates**k / math.factorial(k) for k in range(1, support))
+        return np.asarray((-np.expm1(-rates) - rarely) @ self.items.n_rows)
 
 
 def activity_of(rows: Iterable[Mapping[str, Any]], n_requests: float | None = None) -> Activity:

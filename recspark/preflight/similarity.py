@@ -63,6 +63,7 @@ def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
             64 * listed / blocks + 40 * n * items / blocks,
         ),
         driver_bytes=_SMALL,
+        published_rows=float(np.minimum(activity.met(histories, knobs["min_support"]), n) @ activity.items.n_rows),
     )
 
 
@@ -103,6 +104,7 @@ def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Wor
         shuffle_bytes=SHUFFLED_ROW * (activity.n_events + histories.pairs) + 4 * copied + 8 * counts,
         task_bytes=max(width * items**2, 4 * items**2 / blocks),
         driver_bytes=DRIVER_COPIES * 4 * items,
+        published_rows=listed,
         refused=refused,
     )
 

@@ -48,5 +48,16 @@ def activity(world: World) -> Activity:
     return activity_of(activity_rows(world))
 
 
+def capped(pairs: np.ndarray, cap: int) -> np.ndarray:
+    """At most `cap` pairs of a user, by lot."""
+    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
+    return pairs[order[place < cap]]
+
+
+def size_of(found: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in found)
+
+
 def within(factor: float, forecast: float, truth: float) -> bool:
     return truth / factor <= forecast <= truth * factor

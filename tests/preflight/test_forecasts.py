@@ -20,12 +20,11 @@ from recspark.kernels.similarity import Measure, measure_of
 from recspark.preflight import similarity
 from recspark.preflight.factors import als_work
 from recspark.preflight.models import MODELS
-from recspark.preflight.proposals import als_candidates_work, list_candidates_work
 from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
 from recspark.preflight.work import Place
 from recspark.runtime.job import find_jobs
 from tests.peers import as_peers
-from tests.preflight.counted import WORLDS, activity, pairs_of, within
+from tests.preflight.counted import WORLDS, activity, capped, pairs_of, size_of, within
 from tests.worlds import with_user_of_everything, zipf
 
 ALS: dict[str, Any] = {
@@ -41,7 +40,7 @@ ALS: dict[str, Any] = {
     "half_life_days": None,
     "item_bytes": 1e9,
 }
-KNN = {"max_items_per_user": 500, "n_neighbours": 20, "n_blocks": 4}
+KNN = {"max_items_per_user": 500, "n_neighbours": 20, "min_support": 1, "n_blocks": 4}
 KINDS: dict[str, dict[str, Any]] = {
     "implicit": {},
     "explicit": {"model": "explicit"},
@@ -131,17 +130,6 @@ def test_a_catalogue_beyond_item_bytes_is_mllibs():
     assert chosen == {"fits": "blocked", "too many": "mllib", "just fit": "blocked", "pmf": "blocked", "decaying ratings": "blocked"}
 
 
-def _capped(pairs: np.ndarray, cap: int) -> np.ndarray:
-    """At most `cap` pairs of a user, by lot."""
-    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
-    return pairs[order[place < cap]]
-
-
-def _held(found: tuple[np.ndarray, ...]) -> int:
-    return sum(array.nbytes for array in found)
-
-
 def _groups(rows: Histories, at_once: int) -> list[Histories]:
     """Whole histories together until they have `at_once` entries or more."""
     cuts = [0]
@@ -161,20 +149,20 @@ def _block_of_items(block: Block, rows: Histories, measure: Measure, at_once: in
     groups = _groups(rows, at_once)
     items = len(block.catalogue.item_of)
     # The totals, the catalogue, the measure's columns by item and by rank, and which sums were touched.
-    of_items = 24 * items + _held(block.catalogue) + 2 * 24 * items + 12 * items
+    of_items = 24 * items + size_of(block.catalogue) + 2 * 24 * items + 12 * items
     for place, group in enumerate(groups):
         opened, sums = _opened(block, group)
         row_offsets, _, _, holders, where, places = opened
         own = np.concatenate([np.arange(holders[rank], holders[rank + 1]) for rank in block.own])
         added += float((places[own].astype(np.int64) - row_offsets[where[own]].astype(np.int64)).sum())
-        now = of_items + _held(group) + _held(opened) + sums.nbytes
+        now = of_items + size_of(group) + size_of(opened) + sums.nbytes
         if place < len(groups) - 1:
             before, carried = carried, fold(block, carried, group)
-            held = max(held, now + _held(before) + 2 * _held(carried))
+            held = max(held, now + size_of(before) + 2 * size_of(carried))
             continue
         found = top_neighbours(block, carried, group, measure, n=20, min_support=1)
         room = open_lists(items if block.triangle else len(block.own), 20)
-        held = max(held, now + _held(carried) + _held(room) + _held(found))
+        held = max(held, now + size_of(carried) + size_of(room) + size_of(found))
     return held, added, found
 
 
@@ -185,7 +173,7 @@ def _merging(parts: list[Neighbours], part: int, n_blocks: int) -> float:
     merge(Neighbours(*(np.concatenate(column) for column in zip(*own, strict=True))), 20)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return sum(map(_held, own)) + peak
+    return sum(map(size_of, own)) + peak
 
 
 @pytest.mark.parametrize("at_once", [1 << 26, 500])
@@ -195,8 +183,8 @@ def _merging(parts: list[Neighbours], part: int, n_blocks: int) -> float:
 def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monkeypatch: pytest.MonkeyPatch):
     """Pairs of items that meet in a capped history; what goes to each block of items; what the kernels open there."""
     monkeypatch.setattr(similarity, "ENTRIES_AT_ONCE", at_once)
-    world, kept = WORLDS[name], _capped(pairs_of(WORLDS[name]), cap)
-    knobs = {"max_items_per_user": cap, "n_neighbours": 20, "n_blocks": n_blocks}
+    world, kept = WORLDS[name], capped(pairs_of(WORLDS[name]), cap)
+    knobs = {**KNN, "max_items_per_user": cap, "n_blocks": n_blocks}
     work = item_knn_work(activity(world), knobs, Place(2))
     # Histories come to a block in no order of their lengths.
     kept[:, 0] = np.random.default_rng(9).permutation(kept[:, 0].max() + 1)[kept[:, 0]]
@@ -229,7 +217,7 @@ def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monke
 def test_a_machine_that_repeats_itself_is_sorted_with_all_its_events():
     """100,000 events of one user and 400 items: 60 bytes each, whatever the history is capped at."""
     world = with_user_of_everything(zipf(300, 400, 3_000, seed=505), 100_000)
-    work = item_knn_work(activity(world), {"max_items_per_user": 10, "n_neighbours": 20, "n_blocks": 64}, Place(2))
+    work = item_knn_work(activity(world), {**KNN, "max_items_per_user": 10, "n_blocks": 64}, Place(2))
     assert within(1.1, work.task_bytes, 60 * np.bincount(world.users % 64).max())
 
 
@@ -268,16 +256,10 @@ def test_user_neighbours(name: str):
     assert clustered.shuffle_bytes - work.shuffle_bytes == 12 * len(pairs) * ((1 + 2 + 2) - (2 + 1))
 
 
-def test_candidates_by_hand():
-    found = activity(WORLDS["few users"])
-    items = len(np.unique(WORLDS["few users"].items))
-    work = als_candidates_work(found, {"n_candidates": 10, "rank": 16}, Place(2))
-    assert (work.pairs, work.flops) == (40 * items, 2 * 40 * items * 16)
-    assert work.driver_bytes == 3 * items * (4 * 16 + 12)
-    knobs = {"n_candidates": 10, "n_neighbours": 20, "max_history": 30, "max_length": 7}
-    work = list_candidates_work(found, knobs, Place(2))
-    assert work.pairs == pytest.approx(40 * 7 * 20, rel=0.05)
-    assert work.driver_bytes == 3 * items * 20 * 28
+def test_long_lists_of_few_entries_take_their_room():
+    """2,000 items with room for 300 of 24 bytes each, of which hardly any is filled: 14.4 MB."""
+    work = item_knn_work(activity(WORLDS["long tail"]), {**KNN, "n_neighbours": 300}, Place(2))
+    assert within(1.2, work.task_bytes, size_of(open_lists(activity(WORLDS["long tail"]).n_places, 300)))
 
 
 def test_every_model_is_of_a_job_and_of_its_knobs():
