@@ -139,7 +139,7 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
         users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         parts.clear()
         values = given[0] if given else np.ones(len(users), kind)
-        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, first=rules.mode == STEPS)
+        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, steps=rules.mode == STEPS)
         del users, items, given
         values, summed = rules.weigh(histories)
         # Ones need not be sent: a dot product of them is a count.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recspark.kernels import cooccurrence
 from recspark.kernels.cooccurrence import COUNT, DOT, MOMENTS, STEPS, Block, by_popularity, count, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, close_lists, merge, offer, open_lists
-from recspark.kernels.packing import Histories, as_histories, as_steps, lot, rows_of_block, totals_of
+from recspark.kernels.packing import Histories, as_histories, lot, rows_of_block, totals_of
 from recspark.kernels.similarity import measure_of
 from tests import dense
 
@@ -140,11 +140,18 @@ def test_entries_become_histories_in_whatever_order_they_come() -> None:
         histories = as_histories(users[order], items[order], values[order], limit=9, seed=1)
         assert (histories.users.tolist(), histories.offsets.tolist()) == ([3, 10**12], [0, 2, 4])
         assert (histories.items.tolist(), histories.values.tolist()) == ([0, 2, 1, 4], [12.0, 0.1 + 0.3, 2.0, 1.0])
-    earliest = as_histories(users, items, (10 * values).astype(np.int64), limit=9, seed=1, first=True)
-    assert earliest.values.tolist() == [50, 1, 20, 10]
-    assert as_steps(earliest.offsets, earliest.values).tolist() == [1, 0, 1, 0]
+    # The first times are 50 and 1, 20 and 10.
+    assert as_histories(users, items, (10 * values).astype(np.int64), limit=9, seed=1, steps=True).values.tolist() == [1, 0, 1, 0]
     capped = as_histories(users, items, values, limit=1, seed=1)
     assert capped.items.tolist() == [min((0, 2), key=lambda item: lot(3, item, 1)), min((1, 4), key=lambda item: lot(10**12, item, 1))]
+
+
+def test_a_sample_of_a_history_keeps_its_gaps() -> None:
+    """Nine items one after the other, of which three are drawn: they stay as many steps apart as they were."""
+    items = np.arange(9, dtype=np.int32)
+    drawn = sorted(range(9), key=lambda item: lot(3, item, 1))[:3]
+    sample = as_histories(np.full(9, 3), items, 100 - 10 * np.arange(9), limit=3, seed=1, steps=True)
+    assert (sample.items.tolist(), sample.values.tolist()) == (sorted(drawn), [8 - item for item in sorted(drawn)])
 
 
 def test_totals_are_exact_where_doubles_are_not() -> None:
