@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import PAD_ITEM
-from recspark.kernels.masks import Mask, Quota, count_items, has_room
+from recspark.kernels.masks import Mask, Quota, count_items, has_room, takes_place
 from recspark.kernels.quickselect import keep_best
 
 # Scores are looked through so many at a time: most hold none that could enter, and comparing them is one short vector loop.
@@ -125,9 +125,8 @@ def settle(quota: Quota, lists: Lists, row: int) -> bool:
     count_items(items[:size], quota, lists.taken, 1)
     for key in best[::-1]:
         item = int(_LOW - (key & _LOW))
-        if has_room(item, quota, lists.taken):
+        if takes_place(item, quota, lists.taken):
             items[size], score_bits[size] = item, _bits(key)
-            count_items(items[size : size + 1], quota, lists.taken, 1)
             size += 1
     count_items(items[:size], quota, lists.taken, -1)
     if n_kept > 0:
