@@ -34,7 +34,7 @@ from recspark.kernels.similarity import PRODUCT, Measure, score_of
 # COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;
 # STEPS: how often j comes after i, and i after j.
 COUNT, DOT, MOMENTS, STEPS = range(4)
-_WIDTHS = (1, 2, 4, 2)
+_WIDTHS, _KINDS = (1, 2, 4, 2), (np.int32, np.float64, np.float64, np.int32)
 SLACK = 1.000001  # more than any rounding
 # How many pairs are handed over at once.
 PAIRS_AT_ONCE = 1 << 22
@@ -258,12 +258,8 @@ def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, ite
         _clear(n, others, sums)
 
 
-def _kind(mode: int) -> type:
-    return np.int32 if mode in (COUNT, STEPS) else np.float64
-
-
 def no_sums(block: Block) -> Sums:
-    return Sums(np.zeros(len(block.own) + 1, np.int64), np.empty(0, np.uint32), np.empty((_WIDTHS[block.mode], 0), _kind(block.mode)))
+    return Sums(np.zeros(len(block.own) + 1, np.int64), np.empty(0, np.uint32), np.empty((_WIDTHS[block.mode], 0), _KINDS[block.mode]))
 
 
 def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -273,7 +269,7 @@ def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.n
     ones = block.mode == DOT and not len(rows.values)
     values = frozen(np.ones(len(rows.items)) if ones else rows.values if block.mode != COUNT else np.empty(0), kind)
     histories = _transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
-    return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), _kind(block.mode))
+    return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), _KINDS[block.mode])
 
 
 def _pieces(block: Block, earlier: Sums, rows: Histories) -> Iterator[Sums]:
