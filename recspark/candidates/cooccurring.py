@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from recspark.candidates.spreading import spread
-from recspark.kernels.cooccurrence import DOT, STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.cooccurrence import DOT, ENTRIES_AT_ONCE, PLACES, STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, merge
 from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, no_totals, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure
@@ -26,11 +26,6 @@ NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, positi
 _CHUNK = 1 << 11
 # Entries that a task of the first stage holds before it hands them on.
 _GATHERED = 1 << 22
-# Histories' entries that a block adds up at once (44 bytes each); beyond it, sums are folded and carried on.
-_ENTRIES_AT_ONCE = 1 << 26
-# Places in the lists of all items (24 bytes each) that a block may hold: beyond it, it computes whole rows of its own items.
-_PLACES = 1 << 25
-
 # A block of users -> what of each entry is added up, float64 or int64, and what is summed of each item, float64.
 Weigh = Callable[[Histories], tuple[np.ndarray, np.ndarray]]
 
@@ -144,7 +139,7 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
         users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         parts.clear()
         values = given[0] if given else np.ones(len(users), kind)
-        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, first=rules.mode == STEPS)
+        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, steps=rules.mode == STEPS)
         del users, items, given
         values, summed = rules.weigh(histories)
         # Ones need not be sent: a dot product of them is a count.
@@ -193,7 +188,7 @@ class BlockOfItems:
         users, lengths, items = (_flat(histories.column(name), kind) for name, kind in kinds.items())
         self._waiting.append((users, lengths, items, _values_of(histories, np.int32 if self._rules.mode == STEPS else np.float32)))
         self._n_entries += len(items)
-        if self._n_entries >= _ENTRIES_AT_ONCE:
+        if self._n_entries >= ENTRIES_AT_ONCE:
             block = self.block
             self._sums = fold(block, self._sums or no_sums(block), self.take())
 
@@ -204,7 +199,7 @@ class BlockOfItems:
 
     @property
     def block(self) -> Block:
-        triangle = self._n is None or len(self.counts) * self._n <= _PLACES
+        triangle = self._n is None or len(self.counts) * self._n <= PLACES
         return Block(self.number, self._n_blocks, by_popularity(self.counts), triangle, self._rules.mode, self._rules.max_gap)
 
     def take(self) -> Histories:

@@ -10,6 +10,7 @@ from pydantic import PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.cooccurring import NEIGHBOURS
 from recspark.candidates.neighbours import propose_by_lists, whole_histories
 from recspark.candidates.spreading import runs_of, spread
 from recspark.columns import ITEM
@@ -20,7 +21,6 @@ from recspark.kernels.ragged import as_ragged
 from recspark.tables.lineage import HistoryRows, ItemFeatures, ItemNeighbours, LearnRows, Slots
 from recspark.tables.weights import type_weight
 
-_NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 _COUNTS = "place int, others array<int>, counts array<int>"
 # Rows of the triangle that leave a task at once.
 _ROWS_AT_ONCE = 256
@@ -107,7 +107,7 @@ def _solve(counts: DataFrame, ids: np.ndarray, reg: float, n: int | None, single
         for found in top_weights(matrix, ids, n):
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in found], names=list(NeighbourRows._fields))
 
-    return counts.repartition(1).mapInArrow(run, _NEIGHBOURS)
+    return counts.repartition(1).mapInArrow(run, NEIGHBOURS)
 
 
 def score_ease_candidates(

@@ -13,7 +13,7 @@ from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histori
 from recspark.candidates.item_knn import entries_of
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import STEPS
-from recspark.kernels.packing import Histories, as_steps
+from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, measure_of
 from recspark.tables.lineage import LearnRows, Slots
 from recspark.tables.weights import type_weight
@@ -22,7 +22,7 @@ _NO_LIMIT = (1 << 31) - 1
 
 
 def _steps(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-    return as_steps(histories.offsets, histories.values), np.zeros(len(histories.items))
+    return histories.values, np.zeros(len(histories.items))
 
 
 def build_item_next(
@@ -54,7 +54,7 @@ def build_item_next(
         min_support: pairs with fewer users are chance, and left out.
         shrinkage: score * support / (support + shrinkage); 0 switches it off.
         popularity_damping: conditional is divided by the number of the neighbour's users to this power; 0 recommends what everybody has.
-        max_gap: how many steps (moments of the history with a new item) later still counts; none for any.
+        max_gap: how many steps (moments of the whole history with a new item) later still counts; none for any.
         max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
         n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
         n_slots: tasks that run at once.

@@ -23,6 +23,7 @@ from recspark.candidates.cooccurring import NEIGHBOURS, Rules, blocks_of, finish
 from recspark.candidates.item_knn import entries_of
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, PAD_ITEM
+from recspark.errors import ConfigError
 from recspark.kernels.cooccurrence import COUNT, count
 from recspark.kernels.lists import Neighbours, merge
 from recspark.kernels.similarity import Measure, Similarity, measure_of, scores_of
@@ -109,10 +110,19 @@ def neighbours_of_counts(
     popularity_damping: NonNegativeFloat = 0.5,
     n_blocks: PositiveInt = 4,
 ) -> DataFrame:
-    """The neighbours that `build_item_knn` finds with weights of 1 (`value_as`: ignore, no repeats), to the bit; pearson excepted.
+    """The neighbours that `build_item_knn` finds with weights of 1 (`value_as`: ignore, no repeats), to the bit.
 
-    Memory of a task: 40 bytes a pair of its block of items, and 24 n_neighbours for each of them.
+    Memory of a task: 200 bytes a neighbour of its block of items, before any is left out (the columns as they came and as one, and
+    what the measure makes of the numbers of users), and 40 n_neighbours an item.
+
+    Raises:
+        ConfigError: similarity is pearson, which counts do not tell.
     """
+    if similarity == "pearson":
+        raise ConfigError(
+            "similarity is pearson: it correlates ratings, which counts of pairs do not hold; choose cosine, jaccard, lift, llr or "
+            "conditional, or compute item_knn from events"
+        )
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         names = ("idx", "neighbour_idx", "support", "n_idx", "n_neighbour", "n_users")

@@ -44,5 +44,6 @@ def build_activity(interactions: LearnRows, *, weights: dict[str, float]) -> Dat
         F.sum(F.col("degree").cast("double") * F.col("degree")).alias("squares"),
         F.max("degree").alias("largest"),
         F.sum("n").alias("n_events"),
+        F.max("n").alias("most_events"),
         F.max("idx").alias("largest_idx"),
     )

@@ -6,13 +6,15 @@ popularity: most sums then fall on few cache lines. Histories are added in the o
 partitions do not change a bit of a sum.
 
 Two forms give the same sums. In the *triangle* a block computes the pairs of its items with more popular ones only, and offers
-each to both items: half the work, but it holds the lists of all items (12 bytes a place), and the lists of the blocks are
+each to both items: half the work, but it holds the lists of all items (24 bytes a place), and the lists of the blocks are
 merged. In the *square* it computes whole rows, and holds the lists of its own items.
 
-Memory of a block, in bytes, of E entries of its histories, H lists of n places (all items, or the block's) and N items:
-  44 E + 12 H n + 90 N, and 20 for each pair that is carried on.
-Histories that do not fit in memory together come in groups: `fold` keeps the sums between them. Weighted sums then depend, in
-their last bits, on which histories came together; counts do not.
+Memory of a block, in bytes, of E entries of its histories, H lists of n places (all items, or the block's), L entries of them
+that are filled, and N items:
+  44 E + 24 H n + 16 L + 110 N
+Histories that do not fit in memory together come in groups: `fold` keeps the sums between them. It holds each pair three times
+(before, in pieces, and the pieces joined), in 4 bytes and one number for each that is added up: 8 bytes of COUNT, 12 of STEPS,
+20 of DOT, 36 of MOMENTS. Weighted sums then depend, in their last bits, on which histories came together; counts do not.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ from recspark.kernels.similarity import PRODUCT, Measure, score_of
 # COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;
 # STEPS: how often j comes after i, and i after j.
 COUNT, DOT, MOMENTS, STEPS = range(4)
-_WIDTHS = (1, 2, 4, 2)
+_WIDTHS, _KINDS = (1, 2, 4, 2), (np.int32, np.float64, np.float64, np.int32)
 SLACK = 1.000001  # more than any rounding
 # How many pairs are handed over at once.
 PAIRS_AT_ONCE = 1 << 22
+# For who calls: histories' entries to add up at once (44 bytes each), beyond which sums are folded and carried on; and places in
+# the lists of all items (24 bytes each), beyond which a block had better compute whole rows of its own items.
+ENTRIES_AT_ONCE, PLACES = 1 << 26, 1 << 25
 
 
 class Catalogue(NamedTuple):
@@ -50,7 +55,7 @@ class Sums(NamedTuple):
 
     offsets: np.ndarray  # int64
     others: np.ndarray  # uint32: the other item's rank
-    values: np.ndarray  # float64 [width, n]
+    values: np.ndarray  # [width, n]: int32 of COUNT and STEPS, else float64
 
 
 class Block(NamedTuple):
@@ -194,14 +199,11 @@ def _fold(own, first, mode, max_gap, triangle, histories, earlier, sums, limit):
     width, n_items = sums.shape
     others, marks = np.empty(n_items + 1, np.uint32), np.zeros(n_items, np.int64)
     offsets = np.zeros(own.size + 1 - first, np.int64)
-    all_others, all_values, k = np.empty(1024, np.uint32), np.empty((width, 1024)), first
+    # Memory that is never written to is never taken.
+    all_others, all_values, k = np.empty(limit + n_items, np.uint32), np.empty((width, limit + n_items), sums.dtype), first
     while k < own.size and offsets[k - first] < limit:
         start = offsets[k - first]
         n = _touched(k, own[k], mode, max_gap, triangle, histories, earlier, sums, others, marks)
-        if start + n > all_others.size:
-            grown_others, grown_values = np.empty(2 * (start + n), np.uint32), np.empty((width, 2 * (start + n)))
-            grown_others[:start], grown_values[:, :start] = all_others[:start], all_values[:, :start]
-            all_others, all_values = grown_others, grown_values
         for pair in range(n):
             all_others[start + pair] = others[pair]
             for column in range(width):
@@ -257,7 +259,7 @@ def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, ite
 
 
 def no_sums(block: Block) -> Sums:
-    return Sums(np.zeros(len(block.own) + 1, np.int64), np.empty(0, np.uint32), np.empty((_WIDTHS[block.mode], 0)))
+    return Sums(np.zeros(len(block.own) + 1, np.int64), np.empty(0, np.uint32), np.empty((_WIDTHS[block.mode], 0), _KINDS[block.mode]))
 
 
 def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -267,27 +269,35 @@ def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.n
     ones = block.mode == DOT and not len(rows.values)
     values = frozen(np.ones(len(rows.items)) if ones else rows.values if block.mode != COUNT else np.empty(0), kind)
     histories = _transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
-    counted = block.mode in (COUNT, STEPS)
-    return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), np.int32 if counted else np.float64)
+    return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), _KINDS[block.mode])
+
+
+def _pieces(block: Block, earlier: Sums, rows: Histories) -> Iterator[Sums]:
+    """The sums of the block's items, PAIRS_AT_ONCE or a little more at a time; there is a first piece, if of nothing."""
+    histories, sums = _opened(block, rows)
+    own, k = block.own, 0
+    while True:
+        k, *found = _fold(own, k, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, PAIRS_AT_ONCE)
+        yield Sums(*found)
+        if k == len(own):
+            return
 
 
 def fold(block: Block, earlier: Sums, rows: Histories) -> Sums:
     """`earlier` (`no_sums` to begin with) and the pairs of `rows` after them."""
-    histories, sums = _opened(block, rows)
-    limit = np.iinfo(np.int64).max
-    return Sums(*_fold(block.own, 0, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, limit)[1:])
+    pieces = list(_pieces(block, earlier, rows))
+    lengths = np.concatenate([np.diff(piece.offsets) for piece in pieces])
+    others, values = np.concatenate([piece.others for piece in pieces]), np.concatenate([piece.values for piece in pieces], axis=1)
+    return Sums(np.concatenate(([0], np.cumsum(lengths))), others, values)
 
 
 def count(block: Block, earlier: Sums, rows: Histories) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(item, other, support) of every pair of the block, PAIRS_AT_ONCE or a little more at a time."""
-    histories, sums = _opened(block, rows)
     own, item_of, k = block.own, block.catalogue.item_of, 0
-    while k < len(own):
-        start = k
-        k, offsets, others, values = _fold(
-            own, start, block.mode, block.max_gap, block.triangle, histories, tuple(earlier), sums, PAIRS_AT_ONCE
-        )
-        yield np.repeat(item_of[own[start:k]], np.diff(offsets)), item_of[others], values[0].astype(np.int64)
+    for offsets, others, values in _pieces(block, earlier, rows):
+        lengths = np.diff(offsets)
+        yield np.repeat(item_of[own[k : k + len(lengths)]], lengths), item_of[others], values[0].astype(np.int64)
+        k += len(lengths)
 
 
 def top_neighbours(block: Block, earlier: Sums, rows: Histories, measure: Measure, *, n: int, min_support: int) -> Neighbours:

@@ -9,11 +9,13 @@ from numba import njit
 
 from recspark.kernels.frozen import frozen
 from recspark.kernels.masks import Mask, is_masked
-from recspark.kernels.selection import Lists, choose, empty_lists, offer, settle
+from recspark.kernels.selection import Lists, empty_lists, offer, settle
 from recspark.kernels.topk import places_of
 
 # Items whose products with a user are made at once: 2,048 scores stay in the first cache, their vectors in the second.
 ITEM_TILE = 2048
+# A row of a tile is longer: at a distance of a power of two, an item's factors would all want the same few cache lines.
+_TILE_ROW = ITEM_TILE + 16
 
 
 class ItemFactors(NamedTuple):
@@ -82,7 +84,7 @@ def _gather(items, places, n, columns, ids, biases):  # type: ignore[no-untyped-
 @njit(cache=True)
 def _of_all_items(users, user_biases, norms, items, mask, rows, lists):  # type: ignore[no-untyped-def]
     n_items, rank = items.vectors.shape
-    columns, ids = np.empty((rank, ITEM_TILE), np.float32), np.empty(ITEM_TILE, np.int32)
+    columns, ids = np.empty((rank, _TILE_ROW), np.float32), np.empty(ITEM_TILE, np.int32)
     biases, scores = np.empty(ITEM_TILE, np.float32), np.empty(ITEM_TILE, np.float32)
     is_unsettled, any_unsettled = np.ones(rows.size, np.bool_), rows.size > 0
     while any_unsettled:
@@ -111,7 +113,9 @@ def _of_all_items(users, user_biases, norms, items, mask, rows, lists):  # type:
 
 @njit(cache=True)
 def _of_allow_lists(users, user_biases, items, mask, rows, lists):  # type: ignore[no-untyped-def]
-    """Only what is allowed is scored."""
+    """Only what is allowed is scored, a tile at a time; once, where it is no more than one."""
+    columns, ids = np.empty((users.shape[1], _TILE_ROW), np.float32), np.empty(ITEM_TILE, np.int32)
+    biases, scores = np.empty(ITEM_TILE, np.float32), np.empty(ITEM_TILE, np.float32)
     for row in rows:
         allow = mask.allow_items[mask.allow_offsets[row] : mask.allow_offsets[row + 1]]
         places, n = np.empty(allow.size, np.int64), 0
@@ -119,11 +123,15 @@ def _of_allow_lists(users, user_biases, items, mask, rows, lists):  # type: igno
             if 0 <= item < items.rank_of.size and items.rank_of[item] >= 0 and not is_masked(item, mask, row):
                 places[n] = items.order[items.rank_of[item]]
                 n += 1
-        columns, ids = np.empty((users.shape[1], n), np.float32), np.empty(n, np.int32)
-        biases, scores = np.empty(n, np.float32), np.empty(n, np.float32)
-        _gather(items, places, n, columns, ids, biases)
-        _score(users[row], user_biases[row], columns, biases, n, scores)
-        choose(ids, scores, n, mask, lists, row)
+        is_scored, is_open = False, True
+        while is_open:
+            for first in range(0, n, ITEM_TILE):
+                size = min(ITEM_TILE, n - first)
+                if not is_scored:
+                    _gather(items, places[first:], size, columns, ids, biases)
+                    _score(users[row], user_biases[row], columns, biases, size, scores)
+                offer(ids, scores, size, mask.quota, lists, row)
+            is_scored, is_open = n <= ITEM_TILE, settle(mask.quota, lists, row)
 
 
 def top_items_by_factors(
@@ -134,7 +142,7 @@ def top_items_by_factors(
     Scores are summed in single precision, factor by factor: a user's do not depend on who shares the batch. Items come in
     tiles, longest vectors first, and a user is done where no item that is left can enter the list: a product is at most the
     product of the lengths (as in LEMP, Teflioudi et al., SIGMOD 2015; the result is exact). With an allow list only its items
-    are scored. Memory: ITEM_TILE vectors, and 24 n + 256 bytes a row of the batch.
+    are scored. Memory: ITEM_TILE vectors, 24 n + 256 bytes a row of the batch, and 8 an item of one allow list.
 
     Raises:
         ValueError: n < 1, or users and items differ in the number of factors.

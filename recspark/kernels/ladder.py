@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import NOT_FOUND
-from recspark.kernels.masks import Mask, count_items, has_room, is_masked
+from recspark.kernels.masks import Mask, count_items, is_masked, takes_place
 
 # Codes of columns.RUNGS: their places in it.
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
@@ -36,8 +36,9 @@ def _place_of(item: int, items: np.ndarray, begin: int, end: int) -> int:
 
 
 @njit(cache=True)
-def _fits(item: int, mask: Mask, row: int, listed: np.ndarray, taken: np.ndarray) -> bool:
-    return not is_masked(item, mask, row) and has_room(item, mask.quota, taken) and not (listed == item).any()
+def _is_added(item: int, mask: Mask, row: int, listed: np.ndarray, taken: np.ndarray) -> bool:
+    """Whether the item comes into the list, and then is counted there."""
+    return not is_masked(item, mask, row) and not (listed == item).any() and takes_place(item, mask.quota, taken)
 
 
 @njit(cache=True)
@@ -92,29 +93,26 @@ def climb(
             if at == end or not is_warm:
                 break
             item = own_items[j]
-            if _fits(item, mask, i, out_items[begin:at], taken):
+            if _is_added(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, own_scores[j], champion, SOURCE_RUNG
                 if champion == n_sources:
                     place = _place_of(item, items, offsets[i], offsets[i + 1])
                     out_sources[at], out_rungs[at] = best_source(positions[place]) if place >= 0 else NO_SOURCE, RANKER_RUNG
                 at += 1
-                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         for j in range(offsets[i], offsets[i + 1]):
             if at == end or not is_warm:
                 break
             item, source = items[j], best_source(positions[j])
-            if _fits(item, mask, i, out_items[begin:at], taken):
+            if _is_added(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, scores[j, source], source, SOURCE_RUNG
                 at += 1
-                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         for j in range(fallback.size):
             if at == end:
                 break
             item = fallback[j]
-            if _fits(item, mask, i, out_items[begin:at], taken):
+            if _is_added(item, mask, i, out_items[begin:at], taken):
                 out_items[at], out_scores[at], out_sources[at], out_rungs[at] = item, fallback_scores[j], popular_source, POPULARITY_RUNG
                 at += 1
-                count_items(out_items[at - 1 : at], mask.quota, taken, 1)
         counts[i] = at - begin
         count_items(out_items[begin:at], mask.quota, taken, -1)
     return counts, out_items[:at], out_scores[:at], out_sources[:at], out_rungs[:at]

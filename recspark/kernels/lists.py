@@ -2,7 +2,7 @@
 
 A list has room for 2 n. An entry is one number, the score's bits above the item's complement, so that larger is better; when
 the room is full the n best are kept (Hoare's selection) and the worst of them becomes what a score must reach. That costs a
-few steps an entry, where a heap costs log n. Memory: 24 n bytes a list.
+few steps an entry, where a heap costs log n. Memory: 24 n bytes a list, and 16 an entry of those that are finished.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+from recspark.kernels.quickselect import keep_best
 
 _ITEM = np.uint64((1 << 32) - 1)
 _HIGH = np.uint64(32)
@@ -55,34 +57,9 @@ def open_lists(n_lists: int, n: int) -> Room:
 
 
 @njit(cache=True)
-def _keep_best(entries, supports, size, n):  # type: ignore[no-untyped-def]
-    """The n largest of the first `size` entries stand before the others."""
-    low, high = 0, size - 1
-    while low < high:
-        pivot = entries[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while entries[i] > pivot:
-                i += 1
-            while entries[j] < pivot:
-                j -= 1
-            if i <= j:
-                entries[i], entries[j] = entries[j], entries[i]
-                supports[i], supports[j] = supports[j], supports[i]
-                i += 1
-                j -= 1
-        if n - 1 <= j:
-            high = j
-        elif n - 1 >= i:
-            low = i
-        else:
-            break
-
-
-@njit(cache=True)
 def _make_room(entries, supports, n):  # type: ignore[no-untyped-def]
     """Keep the n best of a full list; what a score must reach from now on."""
-    _keep_best(entries, supports, entries.size, n)
+    keep_best(entries, supports, entries.size, n)
     worst = entries[0]
     for entry in entries[1:n]:
         worst = min(worst, entry)
@@ -107,26 +84,26 @@ def offer(entries, supports, sizes, least, row, item, score, support):  # type: 
 
 
 @njit(cache=True)
-def _close(room):  # type: ignore[no-untyped-def]
-    n = room.entries.shape[1] // 2
-    for row in range(room.sizes.size):
-        entries, supports = room.entries[row], room.supports[row]
-        if room.sizes[row] > n:
-            _keep_best(entries, supports, room.sizes[row], n)
-            room.sizes[row] = n
-        order = np.argsort(entries[: room.sizes[row]])[::-1]
-        sorted_entries, sorted_supports = entries[order], supports[order]
-        entries[: order.size], supports[: order.size] = sorted_entries, sorted_supports
+def _close(entries, supports, sizes, items, out_items, out_others, out_scores, out_supports):  # type: ignore[no-untyped-def]
+    n, at = entries.shape[1] // 2, 0
+    for row in range(sizes.size):
+        size = sizes[row]
+        if size > n:
+            keep_best(entries[row], supports[row], size, n)
+            size = n
+        for place in np.argsort(entries[row, :size])[::-1]:
+            entry = entries[row, place]
+            out_items[at], out_others[at] = items[row], _ITEM - (entry & _ITEM)
+            out_scores[at], out_supports[at] = np.uint32(entry >> _HIGH).view(np.float32), supports[row, place]
+            at += 1
 
 
 def close_lists(room: Room, items: np.ndarray) -> Neighbours:
-    """The lists, sorted; `items` names whose they are."""
-    _close(room)
-    filled = np.arange(room.entries.shape[1]) < room.sizes[:, None]
-    entries = room.entries[filled]
-    others = (_ITEM - (entries & _ITEM)).astype(np.int32)
-    scores = (entries >> _HIGH).astype(np.uint32).view(np.float32)
-    return Neighbours(np.repeat(items, room.sizes).astype(np.int32), others, scores, room.supports[filled])
+    """The lists, sorted; `items` names whose they are. The room is of no use afterwards."""
+    n_entries = int(np.minimum(room.sizes, room.entries.shape[1] // 2).sum())
+    found = Neighbours(*(np.empty(n_entries, kind) for kind in (np.int32, np.int32, np.float32, np.int32)))
+    _close(room.entries, room.supports, room.sizes, items, *found)
+    return found
 
 
 @njit(cache=True)
@@ -136,7 +113,10 @@ def _offer_all(entries, places, sizes, least, rows, others, scores, supports):  
 
 
 def merge(parts: Neighbours, n: int) -> Neighbours:
-    """Entries in any order, each (item, other) once, as the n best of each item; items ascending."""
+    """Entries in any order, each (item, other) once, as the n best of each item; items ascending.
+
+    Memory: 32 bytes an entry to number the items, then 8 an entry and 40 n a list.
+    """
     items, rows = np.unique(parts.items, return_inverse=True)
     room = open_lists(len(items), n)
     _offer_all(*room, rows, parts.others, parts.scores, parts.supports)

@@ -119,3 +119,14 @@ def count_items(items: np.ndarray, quota: Quota, taken: np.ndarray, by: int) -> 
             if item < quota.offsets.size - 1:
                 for category in quota.categories[quota.offsets[item] : quota.offsets[item + 1]]:
                     taken[category] += by
+
+
+@njit(cache=True)
+def takes_place(item: int, quota: Quota, taken: np.ndarray) -> bool:
+    """Whether the item has room in the list; if so it is counted there."""
+    if not has_room(item, quota, taken):
+        return False
+    if quota.most > 0 and item < quota.offsets.size - 1:
+        for category in quota.categories[quota.offsets[item] : quota.offsets[item + 1]]:
+            taken[category] += 1
+    return True

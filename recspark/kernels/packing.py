@@ -17,7 +17,7 @@ class Histories(NamedTuple):
     users: np.ndarray  # int64 [n]
     offsets: np.ndarray  # int64 [n + 1]
     items: np.ndarray  # int32
-    values: np.ndarray  # float64 or int64: one an item
+    values: np.ndarray  # float64, or int32 of steps: one an item
 
 
 class Totals(NamedTuple):
@@ -111,33 +111,6 @@ def _cap(users, offsets, items, values, limit, seed):  # type: ignore[no-untyped
     return np.cumsum(lengths), items[kept], values[kept]
 
 
-def _dense(keys: np.ndarray) -> tuple[np.ndarray, int]:
-    """`keys` (0 or more) as numbers of the same order that counting sort can afford, and their bound."""
-    bound = int(keys.max(initial=-1)) + 1
-    if bound <= 4 * len(keys) + 1024:
-        return keys, bound
-    distinct, places = np.unique(keys, return_inverse=True)
-    return places, len(distinct)
-
-
-def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int, seed: int, first: bool = False) -> Histories:
-    """Entries in any order as histories: values of one (user, item) summed (or the `first`, the smallest), `limit` items at most.
-
-    A longer history is sampled: the items whose `lot` is lowest. Memory: 60 bytes an entry.
-    """
-    order = np.arange(len(users))
-    for keys in (items, users):
-        order = _stable_order(*_with_order(_dense(keys), order))
-    row_users, offsets, merged_items, merged_values = _merge(order, users, items, values, first)
-    if np.diff(offsets).max(initial=0) > limit:
-        offsets, merged_items, merged_values = _cap(row_users, offsets, merged_items, merged_values, limit, seed)
-    return Histories(row_users, offsets, merged_items, merged_values)
-
-
-def _with_order(dense: tuple[np.ndarray, int], order: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    return dense[0], order, dense[1]
-
-
 @njit(cache=True)
 def as_steps(offsets: np.ndarray, values: np.ndarray) -> np.ndarray:
     """For each history its values as places in time, int32: 0 the earliest, equals the same, no gaps."""
@@ -151,6 +124,36 @@ def as_steps(offsets: np.ndarray, values: np.ndarray) -> np.ndarray:
                 step += 1
             steps[start + order[place]] = step
     return steps
+
+
+def _dense(keys: np.ndarray) -> tuple[np.ndarray, int]:
+    """`keys` (0 or more) as numbers of the same order that counting sort can afford, and their bound."""
+    bound = int(keys.max(initial=-1)) + 1
+    if bound <= 4 * len(keys) + 1024:
+        return keys, bound
+    distinct, places = np.unique(keys, return_inverse=True)
+    return places, len(distinct)
+
+
+def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int, seed: int, steps: bool = False) -> Histories:
+    """Entries in any order as histories: values of one (user, item) summed, `limit` items at most.
+
+    A longer history is sampled: the items whose `lot` is lowest. With `steps` values are times, and become the steps (`as_steps`) at
+    which the user first came to the items, of the whole history: a sample keeps its gaps. Memory: 60 bytes an entry.
+    """
+    order = np.arange(len(users))
+    for keys in (items, users):
+        order = _stable_order(*_with_order(_dense(keys), order))
+    row_users, offsets, merged_items, merged_values = _merge(order, users, items, values, steps)
+    if steps:
+        merged_values = as_steps(offsets, merged_values)
+    if np.diff(offsets).max(initial=0) > limit:
+        offsets, merged_items, merged_values = _cap(row_users, offsets, merged_items, merged_values, limit, seed)
+    return Histories(row_users, offsets, merged_items, merged_values)
+
+
+def _with_order(dense: tuple[np.ndarray, int], order: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    return dense[0], order, dense[1]
 
 
 @njit(cache=True)

@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit
 
 from recspark.columns import PAD_ITEM
-from recspark.kernels.masks import Mask, Quota, count_items, has_room
+from recspark.kernels.masks import Mask, Quota, count_items, has_room, takes_place
+from recspark.kernels.quickselect import keep_best
 
 # Scores are looked through so many at a time: most hold none that could enter, and comparing them is one short vector loop.
 _AT_ONCE = 32
@@ -74,32 +75,6 @@ def _bits(key: np.uint64) -> np.uint32:
 
 
 @njit(cache=True)
-def _keep_best(keys: np.ndarray, size: int, n: int) -> None:
-    """The n largest of keys[:size] first, in any order; keys are distinct (quickselect)."""
-    low, high = 0, size - 1
-    while low < high:
-        middle = (low + high) // 2
-        a, b, c = keys[low], keys[middle], keys[high]
-        pivot = max(min(a, b), min(max(a, b), c))
-        left, right = low, high
-        while left <= right:
-            while keys[left] > pivot:
-                left += 1
-            while keys[right] < pivot:
-                right -= 1
-            if left <= right:
-                keys[left], keys[right] = keys[right], keys[left]
-                left += 1
-                right -= 1
-        if n - 1 <= right:
-            high = right
-        elif n - 1 >= left:
-            low = left
-        else:
-            return
-
-
-@njit(cache=True)
 def _any_reaches(scores: np.ndarray, least: float) -> bool:
     hits = False
     for score in scores:
@@ -128,7 +103,7 @@ def offer(candidates: np.ndarray, scores: np.ndarray, n_candidates: int, quota: 
                     keys[waiting] = key
                     waiting += 1
         if waiting > keys.size - _AT_ONCE:
-            _keep_best(keys, waiting, n_places)
+            keep_best(keys, None, waiting, n_places)
             waiting, least_key = n_places, keys[:n_places].min()
             lists.least_scores.view(np.uint32)[row] = _bits(least_key)
             least = lists.least_scores[row]
@@ -143,16 +118,15 @@ def settle(quota: Quota, lists: Lists, row: int) -> bool:
     items, score_bits = lists.items[row], lists.scores[row].view(np.uint32)
     n_places = items.size - size
     if waiting > n_places:
-        _keep_best(keys, waiting, n_places)
+        keep_best(keys, None, waiting, n_places)
     n_kept = min(waiting, n_places)
     best = keys[:n_kept]
     best.sort()
     count_items(items[:size], quota, lists.taken, 1)
     for key in best[::-1]:
         item = int(_LOW - (key & _LOW))
-        if has_room(item, quota, lists.taken):
+        if takes_place(item, quota, lists.taken):
             items[size], score_bits[size] = item, _bits(key)
-            count_items(items[size : size + 1], quota, lists.taken, 1)
             size += 1
     count_items(items[:size], quota, lists.taken, -1)
     if n_kept > 0:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from recspark.kernels.frozen import frozen
-from recspark.kernels.masks import Mask, count_items, has_room, is_masked
+from recspark.kernels.masks import Mask, count_items, is_masked, takes_place
 from recspark.kernels.selection import choose, empty_lists
 
 
@@ -86,9 +86,8 @@ def _of_order(order_items, order_scores, place_of, mask, lists):  # type: ignore
             if size == lists.items.shape[1]:
                 break
             item, score = order_items[place], order_scores[place]
-            if not np.isnan(score) and not is_masked(item, mask, row) and has_room(item, mask.quota, lists.taken):
+            if not np.isnan(score) and not is_masked(item, mask, row) and takes_place(item, mask.quota, lists.taken):
                 lists.items[row, size], lists.scores[row, size] = item, score
-                count_items(lists.items[row, size : size + 1], mask.quota, lists.taken, 1)
                 size += 1
         count_items(lists.items[row, :size], mask.quota, lists.taken, -1)
         lists.sizes[row] = size

@@ -22,6 +22,7 @@ class Degrees:
     n_pairs: np.ndarray  # int64: the sum of the degrees
     squares: np.ndarray  # float64: the sum of their squares
     largest: np.ndarray  # int64: the largest degree
+    most_events: np.ndarray  # int64: the largest number of events of a row, repeats and all, whatever degrees are capped at
 
     @property
     def rows(self) -> float:
@@ -41,6 +42,11 @@ class Degrees:
         return float(self.largest.max(initial=0))
 
     @property
+    def busiest(self) -> float:
+        """The most events of one row."""
+        return float(self.most_events.max(initial=0))
+
+    @property
     def means(self) -> np.ndarray:
         return self.n_pairs / np.maximum(self.n_rows, 1)
 
@@ -53,6 +59,7 @@ class Degrees:
             np.where(whole, self.n_pairs, self.n_rows * kept),
             np.where(whole, self.squares, self.n_rows * kept**2),
             np.minimum(self.largest, cap),
+            self.most_events,
         )
 
     def copied(self, n_blocks: int, n_others: float) -> float:
@@ -77,7 +84,11 @@ class Degrees:
         p = min(1.0, share_of_pairs / share_of_rows)
         squares = np.maximum(self.squares - (1 - p) * self.n_pairs, self.n_pairs) / (p * p)
         return Degrees(
-            np.rint(self.n_rows / share_of_rows), self.n_pairs / share_of_pairs, squares / share_of_rows, np.rint(self.largest / p)
+            np.rint(self.n_rows / share_of_rows),
+            self.n_pairs / share_of_pairs,
+            squares / share_of_rows,
+            np.rint(self.largest / p),
+            np.rint(self.most_events / p),
         )
 
 
@@ -92,15 +103,17 @@ class Activity:
     n_requests: float
     origin: str = "counted"  # or what it was estimated from
 
-    def met(self, histories: Degrees) -> np.ndarray:
-        """Of each bucket of items: with how many distinct others an item of it stands in a history, in the mean.
+    def met(self, histories: Degrees, support: int = 1) -> np.ndarray:
+        """Of each bucket of items: with how many distinct others an item of it stands in `support` histories, in the mean.
 
-        An item of d users is met by d times the others of a history that holds it, each of which is drawn by popularity.
+        An item of d users is met by d times the others of a history that holds it, each of which is drawn by popularity: how often
+        by one of them follows Poisson's law. Where tastes differ, fewer others are met, more often.
         """
         pairs = max(self.items.pairs, 1.0)
         meetings = self.items.means * max(histories.square - histories.pairs, 0.0) / pairs
-        chances = -np.expm1(-np.outer(meetings, self.items.means / pairs))
-        return np.asarray(chances @ self.items.n_rows)
+        rates = np.outer(meetings, self.items.means / pairs)
+        rarely = np.exp(-rates) * sum(rates**k / math.factorial(k) for k in range(1, support))
+        return np.asarray((-np.expm1(-rates) - rarely) @ self.items.n_rows)
 
 
 def activity_of(rows: Iterable[Mapping[str, Any]], n_requests: float | None = None) -> Activity:
@@ -109,7 +122,7 @@ def activity_of(rows: Iterable[Mapping[str, Any]], n_requests: float | None = No
 
     def degrees(kind: str) -> Degrees:
         own = [row for row in rows if row["kind"] == kind]
-        columns = {"n_rows": np.int64, "n_pairs": np.int64, "squares": np.float64, "largest": np.int64}
+        columns = {"n_rows": np.int64, "n_pairs": np.int64, "squares": np.float64, "largest": np.int64, "most_events": np.int64}
         return Degrees(*(np.array([row[name] for row in own], dtype) for name, dtype in columns.items()))
 
     users, items = degrees("user"), degrees("item")

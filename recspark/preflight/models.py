@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recspark.preflight.factors import als_work
-from recspark.preflight.proposals import als_candidates_work, list_candidates_work, popular_candidates_work, user_knn_candidates_work
+from recspark.preflight.proposals import (
+    als_candidates_work,
+    ease_candidates_work,
+    list_candidates_work,
+    popular_candidates_work,
+    user_knn_candidates_work,
+)
 from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
 from recspark.preflight.work import Forecaster
 
@@ -24,7 +30,8 @@ class Model:
 
 
 def _from_lists(source: str) -> Model:
-    told = {"n_neighbours": f"neighbours_{source}.n_neighbours", "max_length": "histories.max_length"}
+    told = {knob: f"neighbours_{source}.{knob}" for knob in ("n_neighbours", "min_support", "max_items_per_user")}
+    told["max_length"] = "histories.max_length"
     return Model(list_candidates_work, levers=("max_history", "n_neighbours"), told=told)
 
 
@@ -35,13 +42,13 @@ MODELS: Mapping[str, Model] = {
     "neighbours_item_knn": _ITEM_KNN,
     "neighbours_item_next": _ITEM_KNN,
     "neighbours_rp3beta": _ITEM_KNN,
-    "neighbours_ease": Model(ease_work, blocks="n_blocks", instead={"single_precision": True}),
+    "neighbours_ease": Model(ease_work, levers=("n_neighbours",), blocks="n_blocks", instead={"single_precision": True}),
     "neighbours_user_knn": Model(user_knn_work, levers=("n_neighbours", "max_exact_users"), blocks="n_blocks"),
     "source_candidates_als": Model(als_candidates_work, levers=("rank",), told={"rank": "vectors_als.rank"}),
     "source_candidates_item_knn": _from_lists("item_knn"),
     "source_candidates_item_next": _from_lists("item_next"),
     "source_candidates_rp3beta": _from_lists("rp3beta"),
-    "source_candidates_ease": Model(list_candidates_work, levers=("n_neighbours",), told={"n_neighbours": "neighbours_ease.n_neighbours"}),
+    "source_candidates_ease": Model(ease_candidates_work, levers=("n_neighbours",), told={"n_neighbours": "neighbours_ease.n_neighbours"}),
     "source_candidates_user_knn": Model(
         user_knn_candidates_work,
         levers=("n_neighbours",),

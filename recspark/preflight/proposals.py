@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recspark.preflight.activity import Activity
+import numpy as np
+
+from recspark.preflight.activity import Activity, Degrees
 from recspark.preflight.work import DRIVER_COPIES, Place, Step, Work
 
 # Rows that a task holds at once, of an Arrow batch; and what it holds of scores, whatever there are of users and items.
@@ -38,14 +40,26 @@ def als_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Pla
     )
 
 
-def list_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """Proposals from item neighbours: each item of a history adds its list up; the lists pass through the driver once."""
-    most = min(knobs.get("max_history", float("inf")), knobs.get("max_length", float("inf")))
-    histories = activity.users.capped(most)
-    requests, items = activity.n_requests, activity.items.rows
+def _standing_in(items: Degrees, most: np.ndarray | float, n_entries: float) -> np.ndarray:
+    """Of each bucket of items: in how many lists an item of it stands, where all lists have n_entries together.
+
+    In proportion to its degree, in `most` at most (measured: the sums over histories are within a factor of 2).
+    """
+    low, high = 0.0, max(n_entries, 1.0)
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.minimum(most, middle * items.means) @ items.n_rows < n_entries else (low, middle)
+    return np.asarray(np.minimum(most, high * items.means))
+
+
+def _by_lists(
+    activity: Activity, knobs: Mapping[str, Any], place: Place, histories: Degrees, lengths: np.ndarray, rows: float, copies: int
+) -> Work:
+    """Each item of a history adds up its list, of `lengths` by bucket of items; `rows` pass through the driver, `copies` lie in a task."""
+    requests, items = activity.n_requests, activity.items
     mean = histories.pairs / max(histories.rows, 1)
-    n_neighbours = min(knobs["n_neighbours"] or items, items)
-    additions, lists = requests * mean * n_neighbours, items * n_neighbours * _NEIGHBOUR
+    # What stands in a history is drawn by popularity.
+    additions = requests * mean * float(lengths @ items.n_pairs) / max(items.pairs, 1)
     return Work(
         pairs=additions,
         unit="list entries",
@@ -56,9 +70,29 @@ def list_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Pl
             Step("additions", additions, place.n_slots),
         ),
         shuffle_bytes=requests * 60 + 4 * (histories.pairs + activity.users.pairs),
-        task_bytes=lists + 24 * activity.n_places + 4 * _BATCH * mean + _lists(knobs),
-        driver_bytes=DRIVER_COPIES * lists,
+        task_bytes=copies * rows * _NEIGHBOUR + 24 * activity.n_places + 4 * _BATCH * mean + _lists(knobs),
+        driver_bytes=DRIVER_COPIES * rows * _NEIGHBOUR,
+        published_rows=rows,
     )
+
+
+def list_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """Proposals from item neighbours, K of each item or as many as it meets; a history's item adds up its list, or (`lists_of`:
+    candidates) those that it stands in, which are up to all. The lists pass through the driver once."""
+    items, from_candidates = activity.items, knobs["lists_of"] == "candidates"
+    met = activity.met(activity.users.capped(knobs["max_items_per_user"]), knobs["min_support"])
+    lengths = np.minimum(met, knobs["n_neighbours"])
+    rows = float(lengths @ items.n_rows)
+    histories = activity.users.capped(min(knobs["max_history"], knobs["max_length"]))
+    lengths = _standing_in(items, met, rows) if from_candidates else lengths
+    return _by_lists(activity, knobs, place, histories, lengths, rows, 2 if from_candidates else 1)
+
+
+def ease_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """Proposals from EASE's weights over whole histories: N items keep K each, which stand in the lists of up to all N."""
+    items = activity.items
+    rows = items.rows * min(knobs["n_neighbours"] or items.rows, items.rows)
+    return _by_lists(activity, knobs, place, activity.users, _standing_in(items, items.rows, rows), rows, 1)
 
 
 def user_knn_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:

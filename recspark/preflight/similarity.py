@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from recspark.kernels.cooccurrence import ENTRIES_AT_ONCE, PLACES
 from recspark.preflight.activity import Activity, Degrees
 from recspark.preflight.work import DRIVER_COPIES, SHUFFLED_ROW, Place, Step, Work, size
 
-# Of candidates.cooccurring: entries that a block adds up at once, and places in lists up to which it computes half of its pairs.
-_ENTRIES_AT_ONCE, _PLACES = 1 << 26, 1 << 25
 _SMALL = 1 << 20
+# Spark hands a task so much at once at most (spark.sql.execution.arrow.maxBytesPerBatch).
+_MOST_OF_BATCH = 1 << 31
 
 
 def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
@@ -21,21 +22,26 @@ def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     blocks, C the entries of all histories in each block that they touch (`Degrees.copied`):
 
     pairs       sum d_u^2 / 2; additions: as many, or where N K > 2^25, whose lists a block cannot hold, twice as many
-    shuffled    20 E + 8 C and 12 a copied history + 28 B^2 a block's items (totals) + 16 an entry of the blocks' lists
-    task        60 bytes an event of a block of users; or 44 C / B + 12 H K + 90 N, H = N lists (or N / B), and 20 a pair carried on
+    shuffled    20 E + 8 C and 12 a copied history + 28 B^2 a block's items (totals) + 16 L, the entries of the blocks' lists
+    task        the most of: 60 bytes an event of a block of users, repeats and all;
+                a block of items: 44 C / B + 150 N and the totals of its first batch, with 60 a pair carried on or 20 and the lists
+                of 24 H K + 16 L / B, H = N (or N / B) (`kernels.cooccurrence`);
+                to merge its lists: 64 L / B + 40 K N / B (`kernels.lists.merge`, and the batches that came)
     """
     histories = activity.users.capped(knobs["max_items_per_user"])
     blocks, items, places, n = knobs["n_blocks"], activity.items.rows, activity.n_places, knobs["n_neighbours"]
     slots = min(place.n_slots, blocks)
-    is_half = places * n <= _PLACES
+    is_half = places * n <= PLACES
     additions = histories.square / (2 if is_half else 1)
     copied = histories.copied(blocks, items)
     entries = copied / blocks + histories.most
     lists = places if is_half else places / blocks
     met = activity.met(histories)
     distinct = float(met @ activity.items.n_rows) / (2 if is_half else 1)
-    carried = 0.0 if entries <= _ENTRIES_AT_ONCE else distinct / blocks
+    carried = 0.0 if entries <= ENTRIES_AT_ONCE else distinct / blocks
     totals = blocks**2 * min(items, histories.pairs / blocks)
+    # They are added up as they come, and lie in the first batch until its histories are.
+    first_batch = min(28 * totals / blocks, _MOST_OF_BATCH)
     # A block lists what it has met, at most n an item; each pair is met in one block, or each side in its own.
     listed = float(np.minimum(met, n * blocks if is_half else n) @ activity.items.n_rows)
     return Work(
@@ -49,10 +55,15 @@ def item_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         ),
         shuffle_bytes=20 * activity.n_events + 8 * copied + 12 * _copies(histories, copied) + 28 * totals + 16 * listed,
         task_bytes=max(
-            60 * (activity.n_events / blocks + histories.most),
-            44 * min(entries, _ENTRIES_AT_ONCE) + 12 * lists * n + 90 * places + 20 * carried,
+            60 * (activity.n_events / blocks + histories.busiest),
+            44 * min(entries, ENTRIES_AT_ONCE)
+            + 150 * places
+            + first_batch
+            + max(24 * lists * n + 16 * listed / blocks + 20 * carried, 60 * carried),
+            64 * listed / blocks + 40 * n * items / blocks,
         ),
         driver_bytes=_SMALL,
+        published_rows=float(np.minimum(activity.met(histories, knobs["min_support"]), n) @ activity.items.n_rows),
     )
 
 
@@ -93,6 +104,7 @@ def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Wor
         shuffle_bytes=SHUFFLED_ROW * (activity.n_events + histories.pairs) + 4 * copied + 8 * counts,
         task_bytes=max(width * items**2, 4 * items**2 / blocks),
         driver_bytes=DRIVER_COPIES * 4 * items,
+        published_rows=listed,
         refused=refused,
     )
 

@@ -21,6 +21,7 @@ class Limits(NamedTuple):
     shuffle_bytes: float | None = None
     task_bytes: float | None = None
     driver_bytes: float | None = None
+    published_rows: float | None = None
     origins: Mapping[str, str] = {}
 
 
@@ -70,6 +71,7 @@ _WORDS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "shuffle_bytes": ("shuffles {}", size),
     "task_bytes": ("needs {} in a task", size),
     "driver_bytes": ("brings {} through the driver", size),
+    "published_rows": ("has lists of {} rows, which pass through the driver as arrays", count),
 }
 
 

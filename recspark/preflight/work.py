@@ -64,6 +64,7 @@ class Work:
     driver_bytes: float  # peak of what passes through the driver
     iterations: int = 1
     sent_bytes: float = 0  # of shuffle_bytes: from task to task, in all iterations
+    published_rows: float = 0.0  # rows of neighbours that pass through the driver as arrays, where a job reads them so
     refused: str = ""  # why the job itself will not do it, whatever the limits
     chosen: Mapping[str, Any] = field(default_factory=dict)  # knobs that were left to the forecast
 

@@ -23,10 +23,14 @@ from recspark.runtime.config import Config
 from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.job import Job
 from recspark.runtime.session import n_slots
+from recspark.tables import NEIGHBOURS
+from recspark.tables.lineage import AsArrays
 
 ACTIVITY = "activity"
 # What is looked at where a horizon's activity was not counted yet.
 _SAMPLED_FILES = 4
+# Spark's own, where nothing is said of an executor's memory beside its heap.
+_OVERHEAD_FACTOR, _LEAST_OVERHEAD = 0.1, 384.0 * (1 << 20)
 _UNITS = {"": 1 << 20, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -43,7 +47,8 @@ def _machine_bytes() -> float:
 def limits_of(settings: Mapping[str, str], given: Mapping[str, float | None], n_slots: int, machine_bytes: float) -> Limits:
     """The limits of conf, and where memory has none what the session has.
 
-    A task of local mode has its share of the machine beside the driver's heap; one of a cluster, of what its executor was given.
+    A task of local mode has its share of the machine beside the driver's heap; one of a cluster, of what its executor was given
+    beside the heap, which Python cannot use: the overhead (by default a tenth of the heap, 384 MiB at least) and pyspark.memory.
     What the driver collects must fit into its heap, and below spark.driver.maxResultSize; in all it takes that several times.
     """
     heap = _bytes(settings.get("spark.driver.memory", "1g"))
@@ -52,16 +57,28 @@ def limits_of(settings: Mapping[str, str], given: Mapping[str, float | None], n_
     if settings.get("spark.master", "local").startswith("local"):
         task, task_origin = max(machine_bytes - heap, 0) / n_slots, "this machine's memory beside spark.driver.memory, over its slots"
     else:
-        executor = sum(_bytes(settings.get(f"spark.executor.{name}", "0")) for name in ("memoryOverhead", "pyspark.memory"))
-        executor += _bytes(settings.get("spark.executor.memory", "1g"))
+        factor = float(settings.get("spark.executor.memoryOverheadFactor", _OVERHEAD_FACTOR))
+        overhead = max(_LEAST_OVERHEAD, factor * _bytes(settings.get("spark.executor.memory", "1g")))
+        if "spark.executor.memoryOverhead" in settings:
+            overhead = _bytes(settings["spark.executor.memoryOverhead"])
+        python = overhead + _bytes(settings.get("spark.executor.pyspark.memory", "0"))
         at_once = max(1, int(settings.get("spark.executor.cores", "1")) // int(settings.get("spark.task.cpus", "1")))
-        task, task_origin = executor / at_once, "spark.executor.memory and its overhead, over its cores"
+        task, task_origin = python / at_once, "spark.executor.memoryOverhead and spark.executor.pyspark.memory, over an executor's tasks"
     told = {
         "task_bytes": (task, task_origin),
         "driver_bytes": (DRIVER_COPIES * collected, f"what {setting} lets the driver collect, {DRIVER_COPIES} times"),
     }
     values = {name: told[name][0] if given[name] is None and name in told else given[name] for name in given}
     return Limits(**values, origins={name: origin for name, (_, origin) in told.items() if given[name] is None})
+
+
+def is_published(job: Job, jobs: Mapping[str, Job]) -> bool:
+    """Whether one of `jobs` is given the job's lists of neighbours as arrays, as proposals are made; other tables are not asked for."""
+    if job.writes.name != NEIGHBOURS.name:
+        return True
+    markers = [one.marker for reader in jobs.values() for one in reader.inputs if isinstance(one.marker, AsArrays)]
+    source = f"source = '{job.slice['source']}'"
+    return any(marker.table == NEIGHBOURS.name and source in (marker.where or "") for marker in markers)
 
 
 class Preflight:
@@ -81,7 +98,7 @@ class Preflight:
     @cached_property
     def _settings(self) -> dict[str, str]:
         names = ("master", "driver.memory", "driver.maxResultSize", "executor.memory", "executor.memoryOverhead", "executor.cores")
-        more = ("executor.pyspark.memory", "task.cpus")
+        more = ("executor.memoryOverheadFactor", "executor.pyspark.memory", "task.cpus")
         found = {f"spark.{name}": self._spark.conf.get(f"spark.{name}", "") for name in (*names, *more)}
         return {name: value for name, value in found.items() if value}
 
@@ -92,7 +109,7 @@ class Preflight:
     @cached_property
     def limits(self) -> Limits:
         limits = self._config.settings.limits
-        given = {name: getattr(limits, name) for name in ("seconds", "shuffle_bytes", "task_bytes", "driver_bytes")}
+        given = {name: getattr(limits, name) for name in ("seconds", "shuffle_bytes", "task_bytes", "driver_bytes", "published_rows")}
         return limits_of(self._settings, given, self.place.n_slots, _machine_bytes())
 
     def knobs(self, job: str) -> dict[str, Any]:
@@ -104,7 +121,8 @@ class Preflight:
     def judge(self, job: str, scope: Scope) -> Verdict:
         """What the job will take at `scope`."""
         activity = self._activity(scope)
-        return judge(job, MODELS[job], activity, self.knobs(job), self.place, self.rates, self.limits)
+        limits = self.limits if is_published(self._inputs.jobs[job], self._inputs.jobs) else self.limits._replace(published_rows=None)
+        return judge(job, MODELS[job], activity, self.knobs(job), self.place, self.rates, limits)
 
     def check(self, job: Job, scopes: Sequence[Scope]) -> dict[str, Verdict]:
         """Say what an expensive job will take at `scopes`, in a line; a verdict a slice, none for any other job.

@@ -31,6 +31,7 @@ ACTIVITY = Table(
         Column("squares", "double", "The sum of their squared degrees.", check="not isnan(squares)"),
         Column("largest", "bigint", "The largest degree."),
         Column("n_events", "bigint", "Their learnt events."),
+        Column("most_events", "bigint", "The largest number of learnt events of one of them."),
         Column("largest_idx", "bigint", "The largest index among them."),
     ),
     key=("horizon", "kind", "bucket"),

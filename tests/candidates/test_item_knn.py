@@ -75,7 +75,7 @@ def test_small_chunks_whole_rows_and_carried_sums_change_nothing(events, monkeyp
     x = dense.world(5, n=9)
     frame = events(used(x))
     once = rows(build_item_knn(frame, weights=USE, value_as="linear", min_support=1, n_blocks=2))
-    for name, value in (("_CHUNK", 3), ("_GATHERED", 5), ("_PLACES", 0), ("_ENTRIES_AT_ONCE", 20)):
+    for name, value in (("_CHUNK", 3), ("_GATHERED", 5), ("PLACES", 0), ("ENTRIES_AT_ONCE", 20)):
         monkeypatch.setattr(cooccurring, name, value)
     # Few rows a batch, so that the limits are met between batches.
     frame.sparkSession.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from recspark.candidates import item_knn
 from recspark.candidates.pair_counts import add_counts, count_changes, count_pairs, neighbours_of_counts, subtract_counts
+from recspark.errors import ConfigError
 from tests import dense
 from tests.candidates.test_item_knn import USE, rows, used
 
@@ -44,3 +45,9 @@ def test_neighbours_of_counts_are_those_of_events_to_the_bit(events, similarity)
     knobs: dict[str, Any] = {"similarity": similarity, "n_neighbours": 4}
     fitted = build_item_knn(frame, value_as="ignore", **KNOBS, **knobs)
     assert rows(neighbours_of_counts(count_pairs(frame, **KNOBS), n_blocks=3, **knobs)) == rows(fitted)
+
+
+def test_counts_do_not_tell_correlations(spark) -> None:  # type: ignore[no-untyped-def]
+    counts = spark.createDataFrame([], "item_idx int, other_idx int, support bigint")
+    with pytest.raises(ConfigError, match="similarity is pearson: .* choose cosine"):
+        neighbours_of_counts(counts, similarity="pearson")

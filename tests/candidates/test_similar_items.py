@@ -17,8 +17,10 @@ def test_ids_ranks_and_only_available_items(table) -> None:  # type: ignore[no-u
         for place, (other, score) in enumerate(others)
     ]
     rows += [{**rows[0], "source": "other", "idx": 3, "neighbour_idx": 4}, {**rows[0], "kind": "user", "idx": 3, "neighbour_idx": 4}]
-    frame = build_similar_items(table(NEIGHBOURS, rows).repartition(3), index, features, k=2)
+    told: dict[str, int] = {}
+    frame = build_similar_items(table(NEIGHBOURS, rows).repartition(3), index, features, k=2, tell=told.__setitem__)
     conform(frame.withColumn("run_id", F.lit("r")), SIMILAR_ITEMS, "the function")
     # c is not available: a keeps b and e; b is left with nothing.
     found = {row.item_id: [(i.item_id, i.rank, round(i.score, 4), i.support) for i in row["items"]] for row in frame.collect()}
     assert found == {"a": [("b", 1, 0.8, 7), ("e", 2, 0.7, 7)]}
+    assert told == {"short_lists": 1}  # b's; d's are of another source or of users

@@ -72,7 +72,9 @@ def test_several_tiles_equal_the_sorted_dense_product(shape: str) -> None:
     categories = [[int(one)] for one in rng.integers(0, 6, n_items)]
     seen = [sorted(rng.choice(n_items, 20, replace=False).tolist()) for _ in range(n_users)]
     seen[5] = list(range(n_items))  # has seen everything
-    allow = [None if row % 3 else sorted(rng.choice(n_items, 30, replace=False).tolist()) for row in range(n_users)]
+    # Allow lists of less than a tile, and of several.
+    lengths = [0 if row % 3 else (30, n_items - 100)[row % 2] for row in range(n_users)]
+    allow = [sorted(rng.choice(n_items, length, replace=False).tolist()) if length else None for length in lengths]
     for most in (0, 1, 2):
         world = World(np.arange(n_items) % 7 > 0, seen, allow, categories, most)
         assert lists_of(top(users, items, world, 9)) == world.best(scores, np.arange(n_items), 9)

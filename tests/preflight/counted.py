@@ -34,7 +34,8 @@ def _histogram(kind: str, own: np.ndarray, events: np.ndarray) -> list[dict[str,
         of = buckets == bucket
         row = {"kind": kind, "bucket": int(bucket), "n_rows": int(of.sum()), "n_pairs": int(degrees[of].sum())}
         row |= {"squares": float((degrees[of] ** 2.0).sum()), "largest": int(degrees[of].max())}
-        rows.append({**row, "n_events": int(n_events[of].sum()), "largest_idx": int(idx[of].max())})
+        row |= {"n_events": int(n_events[of].sum()), "most_events": int(n_events[of].max())}
+        rows.append({**row, "largest_idx": int(idx[of].max())})
     return rows
 
 
@@ -45,6 +46,17 @@ def activity_rows(world: World) -> list[dict[str, Any]]:
 
 def activity(world: World) -> Activity:
     return activity_of(activity_rows(world))
+
+
+def capped(pairs: np.ndarray, cap: int) -> np.ndarray:
+    """At most `cap` pairs of a user, by lot."""
+    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
+    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
+    return pairs[order[place < cap]]
+
+
+def size_of(found: tuple[np.ndarray, ...]) -> int:
+    return sum(array.nbytes for array in found)
 
 
 def within(factor: float, forecast: float, truth: float) -> bool:

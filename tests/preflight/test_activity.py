@@ -16,6 +16,7 @@ def test_sums_are_exact(name: str):
     users = np.bincount(pairs[:, 0])
     assert (found.users.rows, found.users.pairs, found.n_events) == (np.count_nonzero(users), len(pairs), len(WORLDS[name].users))
     assert (found.users.square, found.users.most) == ((users.astype(float) ** 2).sum(), users.max())
+    assert found.users.busiest == found.users.capped(2).busiest == np.bincount(WORLDS[name].users).max()
     assert (found.items.rows, found.n_places) == (len(np.unique(pairs[:, 1])), pairs[:, 1].max() + 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -11,17 +13,19 @@ from scipy.sparse import csr_matrix
 from recspark.candidates.als_blocks import BlockedAls, Recipe, initial_state
 from recspark.handover.peers import Peers
 from recspark.kernels.als_events import build_block
-from recspark.kernels.cooccurrence import DOT, Block, _opened, by_popularity, no_sums, top_neighbours
-from recspark.kernels.packing import as_histories, rows_of_block
-from recspark.kernels.similarity import measure_of
+from recspark.kernels.cooccurrence import DOT, Block, _opened, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.lists import Neighbours, merge, open_lists
+from recspark.kernels.packing import Histories, as_histories, rows_of_block
+from recspark.kernels.similarity import Measure, measure_of
+from recspark.preflight import similarity
 from recspark.preflight.factors import als_work
 from recspark.preflight.models import MODELS
-from recspark.preflight.proposals import als_candidates_work, list_candidates_work
 from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
 from recspark.preflight.work import Place
 from recspark.runtime.job import find_jobs
 from tests.peers import as_peers
-from tests.preflight.counted import WORLDS, activity, pairs_of, within
+from tests.preflight.counted import WORLDS, activity, capped, pairs_of, size_of, within
+from tests.worlds import with_user_of_everything, zipf
 
 ALS: dict[str, Any] = {
     "engine": "blocked",
@@ -38,7 +42,7 @@ ALS: dict[str, Any] = {
     "validation_share": 0.0,
     "checkpoint_interval": 5,
 }
-KNN = {"max_items_per_user": 500, "n_neighbours": 20, "n_blocks": 4}
+KNN = {"max_items_per_user": 500, "n_neighbours": 20, "min_support": 1, "n_blocks": 4}
 KINDS: dict[str, dict[str, Any]] = {
     "implicit": {},
     "explicit": {"model": "explicit"},
@@ -105,9 +109,9 @@ def test_als_by_hand():
     """2 users have items 0 and 1, a third item 9: 5 pairs, m = 10 places, D = 2, one step, one iteration, two tasks."""
     from recspark.preflight.activity import activity_of
 
-    user = {"kind": "user", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "largest_idx": 1}
-    item = {"kind": "item", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "largest_idx": 1}
-    one = {"n_rows": 1, "n_pairs": 1, "squares": 1.0, "largest": 1, "n_events": 1}
+    user = {"kind": "user", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "most_events": 2, "largest_idx": 1}
+    item = {"kind": "item", "n_rows": 2, "n_pairs": 4, "squares": 8.0, "largest": 2, "n_events": 4, "most_events": 2, "largest_idx": 1}
+    one = {"n_rows": 1, "n_pairs": 1, "squares": 1.0, "largest": 1, "n_events": 1, "most_events": 1}
     rows = [user, item, {**one, "kind": "user", "largest_idx": 2}, {**one, "kind": "item", "largest_idx": 9}]
     knobs = {**ALS, "rank": 2, "solver_steps": 1, "max_iter": 1}
     work = als_work(activity_of(rows), knobs, Place(2))
@@ -128,49 +132,95 @@ def test_a_catalogue_beyond_item_bytes_is_mllibs():
     assert chosen == {"fits": "blocked", "too many": "mllib", "just fit": "blocked", "pmf": "blocked", "decaying ratings": "blocked"}
 
 
-def _capped(pairs: np.ndarray, cap: int) -> np.ndarray:
-    """At most `cap` pairs of a user, by lot."""
-    order = np.lexsort((np.random.default_rng(3).random(len(pairs)), pairs[:, 0]))
-    place = np.arange(len(pairs)) - np.searchsorted(pairs[order, 0], pairs[order, 0])
-    return pairs[order[place < cap]]
+def _groups(rows: Histories, at_once: int) -> list[Histories]:
+    """Whole histories together until they have `at_once` entries or more."""
+    cuts = [0]
+    while cuts[-1] < len(rows.users):
+        cuts.append(min(len(rows.users), int(np.searchsorted(rows.offsets, rows.offsets[cuts[-1]] + at_once))))
+    return [
+        Histories(
+            rows.users[a:b], rows.offsets[a : b + 1] - rows.offsets[a], *(part[rows.offsets[a] : rows.offsets[b]] for part in rows[2:])
+        )
+        for a, b in itertools.pairwise(cuts)
+    ] or [rows]
 
 
-def _held(found: tuple[np.ndarray, ...]) -> int:
-    return sum(array.nbytes for array in found)
+def _block_of_items(block: Block, rows: Histories, measure: Measure, at_once: int) -> tuple[int, float, Neighbours]:
+    """The most that lives together of a block's arrays; the entries that it added up; its lists."""
+    held, added, carried = 0, 0.0, no_sums(block)
+    groups = _groups(rows, at_once)
+    items = len(block.catalogue.item_of)
+    # The totals, the catalogue, the measure's columns by item and by rank, and which sums were touched.
+    of_items = 24 * items + size_of(block.catalogue) + 2 * 24 * items + 12 * items
+    for place, group in enumerate(groups):
+        opened, sums = _opened(block, group)
+        row_offsets, _, _, holders, where, places = opened
+        own = np.concatenate([np.arange(holders[rank], holders[rank + 1]) for rank in block.own])
+        added += float((places[own].astype(np.int64) - row_offsets[where[own]].astype(np.int64)).sum())
+        now = of_items + size_of(group) + size_of(opened) + sums.nbytes
+        if place < len(groups) - 1:
+            before, carried = carried, fold(block, carried, group)
+            held = max(held, now + size_of(before) + 2 * size_of(carried))
+            continue
+        found = top_neighbours(block, carried, group, measure, n=20, min_support=1)
+        room = open_lists(items if block.triangle else len(block.own), 20)
+        held = max(held, now + size_of(carried) + size_of(room) + size_of(found))
+    return held, added, found
 
 
+def _merging(parts: list[Neighbours], part: int, n_blocks: int) -> float:
+    """What one task holds to merge the lists of its items, as numpy counts it, the batches that came included."""
+    own = [Neighbours(*(column[found.items % n_blocks == part] for column in found)) for found in parts]
+    tracemalloc.start()
+    merge(Neighbours(*(np.concatenate(column) for column in zip(*own, strict=True))), 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return sum(map(size_of, own)) + peak
+
+
+@pytest.mark.parametrize("at_once", [1 << 26, 500])
 @pytest.mark.parametrize("n_blocks", [1, 4])
 @pytest.mark.parametrize("cap", [10, 500])
 @pytest.mark.parametrize("name", WORLDS)
-def test_item_neighbours(name: str, cap: int, n_blocks: int):
-    """Pairs of items that meet in a capped history; what goes to each block of items; what the kernel opens there."""
-    world, kept = WORLDS[name], _capped(pairs_of(WORLDS[name]), cap)
-    knobs = {"max_items_per_user": cap, "n_neighbours": 20, "n_blocks": n_blocks}
+def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monkeypatch: pytest.MonkeyPatch):
+    """Pairs of items that meet in a capped history; what goes to each block of items; what the kernels open there."""
+    monkeypatch.setattr(similarity, "ENTRIES_AT_ONCE", at_once)
+    world, kept = WORLDS[name], capped(pairs_of(WORLDS[name]), cap)
+    knobs = {**KNN, "max_items_per_user": cap, "n_blocks": n_blocks}
     work = item_knn_work(activity(world), knobs, Place(2))
+    # Histories come to a block in no order of their lengths.
+    kept[:, 0] = np.random.default_rng(9).permutation(kept[:, 0].max() + 1)[kept[:, 0]]
     lengths = np.bincount(kept[:, 0]).astype(float)
     assert within(1.1, work.pairs, (lengths**2).sum() / 2)
 
     histories = as_histories(kept[:, 0], kept[:, 1].astype(np.int32), np.ones(len(kept)) / 2, limit=cap, seed=1)
     counts = np.bincount(kept[:, 1])
     measure = measure_of("cosine", counts, counts / 4, len(histories.users), shrinkage=0.0)
-    sent, held, added = 20.0 * len(world.users), [], 0.0
+    # Of the users of each block: 28 bytes an item that they have, to every block of items.
+    totals = 28 * sum(len(np.unique(kept[kept[:, 0] % n_blocks == part, 1])) for part in range(n_blocks))
+    sent, held, added, lists = 20.0 * len(world.users), [], 0.0, []
     for number in range(n_blocks):
-        rows = rows_of_block(histories, number, n_blocks)._replace()
+        rows = rows_of_block(histories, number, n_blocks)
         block = Block(number, n_blocks, by_popularity(counts), True, DOT, 1)
-        opened, sums = _opened(block, rows)
-        found = top_neighbours(block, no_sums(block), rows, measure, n=20, min_support=1)
-        sent += 8 * len(rows.items) + 12 * len(rows.users) + 16 * len(found.items)
-        sent += 28 * sum(len(np.unique(kept[kept[:, 0] % n_blocks == part, 1])) for part in range(n_blocks))
-        held.append(_held(rows) + _held(opened) + sums.nbytes + 12 * 20 * len(counts) + 16 * len(counts))
-        row_offsets, _, _, holders, where, places = opened
-        own = np.concatenate([np.arange(holders[rank], holders[rank + 1]) for rank in block.own])
-        added += float((places[own].astype(np.int64) - row_offsets[where[own]].astype(np.int64)).sum())
+        most, n_added, found = _block_of_items(block, rows, measure, at_once)
+        sent += 8 * len(rows.items) + 12 * len(rows.users) + 16 * len(found.items) + totals
+        held.append(most + totals)
+        lists.append(found)
+        added += n_added
     additions = next(step.amount for step in work.steps if step.rate == "additions")
     assert within(2, additions, added + len(kept) / 2)  # a pair of an item with itself is none
     assert within(2, work.shuffle_bytes, sent)
-    # Before, a block of users is sorted, in 60 bytes an event (candidates.cooccurring).
+    # Before, a block of users is sorted, in 60 bytes an event (candidates.cooccurring); afterwards, lists are merged.
     sorting = 60 * np.bincount(world.users % n_blocks).max()
-    assert within(2, work.task_bytes, max(*held, sorting))
+    merging = max(_merging(lists, part, n_blocks) for part in range(n_blocks))
+    assert within(2, work.task_bytes, max(*held, sorting, merging))
+
+
+def test_a_machine_that_repeats_itself_is_sorted_with_all_its_events():
+    """100,000 events of one user and 400 items: 60 bytes each, whatever the history is capped at."""
+    world = with_user_of_everything(zipf(300, 400, 3_000, seed=505), 100_000)
+    work = item_knn_work(activity(world), {**KNN, "max_items_per_user": 10, "n_blocks": 64}, Place(2))
+    assert within(1.1, work.task_bytes, 60 * np.bincount(world.users % 64).max())
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -208,16 +258,10 @@ def test_user_neighbours(name: str):
     assert clustered.shuffle_bytes - work.shuffle_bytes == 12 * len(pairs) * ((1 + 2 + 2) - (2 + 1))
 
 
-def test_candidates_by_hand():
-    found = activity(WORLDS["few users"])
-    items = len(np.unique(WORLDS["few users"].items))
-    work = als_candidates_work(found, {"n_candidates": 10, "rank": 16}, Place(2))
-    assert (work.pairs, work.flops) == (40 * items, 2 * 40 * items * 16)
-    assert work.driver_bytes == 3 * items * (4 * 16 + 12)
-    knobs = {"n_candidates": 10, "n_neighbours": 20, "max_history": 30, "max_length": 7}
-    work = list_candidates_work(found, knobs, Place(2))
-    assert work.pairs == pytest.approx(40 * 7 * 20, rel=0.05)
-    assert work.driver_bytes == 3 * items * 20 * 28
+def test_long_lists_of_few_entries_take_their_room():
+    """2,000 items with room for 300 of 24 bytes each, of which hardly any is filled: 14.4 MB."""
+    work = item_knn_work(activity(WORLDS["long tail"]), {**KNN, "n_neighbours": 300}, Place(2))
+    assert within(1.2, work.task_bytes, size_of(open_lists(activity(WORLDS["long tail"]).n_places, 300)))
 
 
 def test_every_model_is_of_a_job_and_of_its_knobs():

@@ -94,6 +94,22 @@ def test_a_lever_that_names_no_number_stands_for_all_items():
     assert (of(7, limit).refusals, len(of(8, limit).refusals)) == ((), 1)
 
 
+def test_lists_that_cannot_be_published_are_refused_before_they_are_computed():
+    """3,000 items of 20 neighbours: the job that computes them and the one that reads them say the same number, which fits."""
+    found = activity(WORLDS["few users"])
+    knobs = {**KNN, "n_candidates": 10, "lists_of": "history", "max_history": 50, "max_length": 50}
+
+    def of(job: str, n: int) -> Any:
+        return judge(job, MODELS[job], found, {**knobs, "n_neighbours": n}, PLACE, RATES, Limits(published_rows=20_000.0))
+
+    for job in ("neighbours_item_knn", "source_candidates_item_knn"):
+        (refusal,) = of(job, 20).refusals
+        assert refusal.startswith("has lists of 53,"), refusal
+        assert "limits.published_rows is 20,000: " in refusal
+        n = int(refusal.split("set neighbours_item_knn.n_neighbours to ")[1].split(" ")[0])
+        assert (of(job, n).refusals, len(of(job, n + 1).refusals)) == ((), 1)
+
+
 def test_als_that_no_task_can_hold_is_told_of_the_other_engine():
     found = activity(WORLDS["usual"])
     verdict = judge("vectors_als", MODELS["vectors_als"], found, {**ALS, "rank": 400}, PLACE, RATES, Limits(task_bytes=2.2e6))

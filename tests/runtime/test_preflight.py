@@ -9,7 +9,8 @@ import pytest
 
 from recspark.runtime import calibration
 from recspark.runtime.calibration import rates_of
-from recspark.runtime.preflight import limits_of
+from recspark.runtime.job import find_jobs
+from recspark.runtime.preflight import is_published, limits_of
 
 GB = float(1 << 30)
 NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", "driver_bytes"))
@@ -22,18 +23,29 @@ NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", 
         ({"spark.master": "local[2]", "spark.driver.memory": "4g"}, 6, 1, ("this machine's memory", "what spark.driver.maxResultSize")),
         ({"spark.master": "local[2]", "spark.driver.maxResultSize": "3g"}, 7.5, 1, ("this machine's memory", "what spark.driver.memory")),
         ({"spark.master": "local[2]", "spark.driver.memory": "2048m", "spark.driver.maxResultSize": "0"}, 7, 2, ("this machine's", "what spark.driver.m")),
+        # Of a cluster's executors what lies beside the heap: the overhead, and what is given to Python.
         (
             {"spark.master": "spark://h:7077", "spark.executor.memory": "8g", "spark.executor.memoryOverhead": "1024", "spark.executor.cores": "4"},
-            2.25,
+            0.25,
             1,
-            ("spark.executor.memory", "what spark.driver.maxResultSize"),
+            ("spark.executor.memoryOverhead", "what spark.driver.maxResultSize"),
         ),
+        # a tenth of 20 GB, and 6 GB, for the two tasks that 4 cores run
         (
-            {"spark.master": "yarn", "spark.executor.memory": "8g", "spark.executor.cores": "4", "spark.task.cpus": "2"},
+            {"spark.master": "yarn", "spark.executor.memory": "20g", "spark.executor.pyspark.memory": "6g", "spark.executor.cores": "4", "spark.task.cpus": "2"},
             4,
             1,
-            ("spark.executor.memory", "what spark.driver.maxResultSize"),
+            ("spark.executor.memoryOverhead", "what spark.driver.maxResultSize"),
         ),
+        # 40 % of 10 GB
+        (
+            {"spark.master": "k8s://h", "spark.executor.memory": "10g", "spark.executor.memoryOverheadFactor": "0.4"},
+            4,
+            1,
+            ("spark.executor.memoryOverhead", "what spark.driver.maxResultSize"),
+        ),
+        # 384 MiB at least
+        ({"spark.master": "yarn", "spark.executor.memory": "1g"}, 0.375, 1, ("spark.executor.memoryOverhead", "what spark.driver.maxResultSize")),
     ],
 )  # fmt: skip
 def test_limits_that_the_session_sets(settings: dict[str, str], task: float, driver: float, origins: tuple[str, str]):
@@ -49,6 +61,16 @@ def test_limits_of_conf_win():
     limits = limits_of({}, {**NONE, "seconds": 60.0, "task_bytes": 5.0}, 2, 16 * GB)
     assert (limits.seconds, limits.task_bytes, limits.driver_bytes) == (60.0, 5.0, 3 * GB)
     assert set(limits.origins) == {"driver_bytes"}
+
+
+def test_who_is_given_neighbours_as_arrays():
+    """The source that proposes from them is; a list of similar items reads rows."""
+    jobs = find_jobs()
+    knn = jobs["neighbours_item_knn"]
+    assert is_published(knn, jobs)
+    assert is_published(knn, {name: jobs[name] for name in ("neighbours_item_knn", "source_candidates_item_knn")})
+    assert not is_published(knn, {name: jobs[name] for name in ("neighbours_item_knn", "similar_items", "source_candidates_ease")})
+    assert is_published(jobs["source_candidates_item_knn"], {})
 
 
 def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch):
