@@ -120,8 +120,10 @@ def _dense(keys: np.ndarray) -> tuple[np.ndarray, int]:
     return places, len(distinct)
 
 
-def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int, seed: int, first: bool = False) -> Histories:
-    """Entries in any order as histories: values of one (user, item) summed (or the `first`, the smallest), `limit` items at most.
+def as_histories(
+    users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int | None, seed: int, first: bool = False
+) -> Histories:
+    """Entries in any order as histories: values of one (user, item) summed (or the `first`, the smallest), `limit` items at most (None: any).
 
     A longer history is sampled: the items whose `lot` is lowest. Memory: 60 bytes an entry.
     """
@@ -129,7 +131,7 @@ def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, li
     for keys in (items, users):
         order = _stable_order(*_with_order(_dense(keys), order))
     row_users, offsets, merged_items, merged_values = _merge(order, users, items, values, first)
-    if np.diff(offsets).max(initial=0) > limit:
+    if limit is not None and np.diff(offsets).max(initial=0) > limit:
         offsets, merged_items, merged_values = _cap(row_users, offsets, merged_items, merged_values, limit, seed)
     return Histories(row_users, offsets, merged_items, merged_values)
 
