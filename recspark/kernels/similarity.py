@@ -27,6 +27,9 @@ ShrinkageForm = Literal["support", "norm"]
 NORM_FLOOR = 1e-6
 
 PRODUCT, QUOTIENT, JACCARD, PEARSON, LLR = range(5)
+# A correlation up to here is what single precision left of none: each of the values is off by 2^-24 of itself, their dot product
+# by at most 2^-23 of the norms' (Cauchy and Schwarz), and as much again for the means.
+ROUNDED = 2.0**-22
 
 
 class Measure(NamedTuple):
@@ -115,7 +118,7 @@ def score_of(formula, left, right, n_i, n_j, n_histories, in_norm, on_support, d
         score = support / (n_i + n_j - support)
     elif formula == PEARSON:
         norm = np.sqrt(square_i * square_j)
-        score = dot / norm if norm > 0 else 0.0
+        score = dot / norm if dot > ROUNDED * norm else 0.0
     else:
         score = _of_table(support, n_i, n_j, n_histories)
     if on_support > 0:
