@@ -131,10 +131,14 @@ def compare(
     Raises:
         ConfigError: a weighting, an asymmetry or a form of shrinkage that the measure does not have.
     """
-    if similarity != "cosine" and (weighting != "none" or shrinkage_form != "support" or asymmetry != 0.5):
+    if similarity != "cosine" and (weighting != "none" or shrinkage_form != "support"):
         raise ConfigError(
-            f"similarity is {similarity}, weighting {weighting}, shrinkage_form {shrinkage_form} and asymmetry {asymmetry:g}: only cosine has "
-            "weightings, the form norm and an asymmetry; choose similarity: cosine, or weighting: none, shrinkage_form: support and asymmetry: 0.5"
+            f"similarity is {similarity}, weighting {weighting} and shrinkage_form {shrinkage_form}: only cosine has weightings and "
+            "the form norm; choose similarity: cosine, or weighting: none and shrinkage_form: support"
+        )
+    if similarity != "cosine" and asymmetry != 0.5:
+        raise ConfigError(
+            f"similarity is {similarity} and asymmetry {asymmetry:g}: only cosine has one; choose similarity: cosine, or asymmetry: 0.5"
         )
 
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:

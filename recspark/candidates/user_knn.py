@@ -34,7 +34,7 @@ def _numbers_of(entries: DataFrame) -> DataFrame:
 
 def _translated(frame: DataFrame, column: str, numbers: DataFrame, of: str, to: str) -> DataFrame:
     """`frame` with the column `to` of `numbers` in place of `of` in `column`."""
-    names = F.broadcast(numbers.select(F.col(of).alias(column), F.col(to).alias("_to")))
+    names = numbers.select(F.col(of).alias(column), F.col(to).alias("_to"))
     return frame.join(names, column).withColumn(column, F.col("_to")).select(frame.columns)
 
 

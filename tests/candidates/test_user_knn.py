@@ -181,7 +181,7 @@ def test_centroids_keep_their_heaviest_entries(spark, monkeypatch) -> None:  # t
     ("knobs", "message"),
     [
         ({"similarity": "pearson", "weighting": "bm25"}, r"similarity is pearson, weighting bm25"),
-        ({"similarity": "jaccard", "asymmetry": 0.4}, r"asymmetry 0\.4: only cosine has"),
+        ({"similarity": "jaccard", "asymmetry": 0.4}, r"similarity is jaccard and asymmetry 0\.4: only cosine has one"),
         ({"similarity": "pearson", "half_life_days": 3.0}, "ratings do not decay"),
         (
             {"similarity": "llr", "max_exact_users": 1},
