@@ -27,7 +27,9 @@ def world(seed: int, n: int = 24, high: int = 4) -> np.ndarray:
     return full
 
 
-def scores(x: np.ndarray, similarity: str, weighting: str = "none", alpha: float = 0.5, norm: float | None = None) -> np.ndarray:
+def scores(
+    x: np.ndarray, similarity: str, weighting: str = "none", alpha: float = 0.5, norm: float | None = None, asymmetry: float = 0.5
+) -> np.ndarray:
     """Before shrinkage on support: [items x items] of `x` [users x items], in which 0 is no event."""
     held = (x > 0).astype(float)
     both, n, n_users = held.T @ held, held.sum(0), held.any(1).sum()
@@ -58,7 +60,8 @@ def scores(x: np.ndarray, similarity: str, weighting: str = "none", alpha: float
         product = np.sqrt(squares * squares.T)
         return np.where(product > 1e-12, centred.T @ centred / np.maximum(product, 1e-300), 0)
     norms = np.linalg.norm(x, axis=0)
-    return x.T @ x / np.maximum(np.outer(norms, norms) + (0 if norm is None else norm + 1e-6), 1e-300)
+    product = np.outer(norms ** (2 * asymmetry), norms ** (2 - 2 * asymmetry))
+    return x.T @ x / np.maximum(product + (0 if norm is None else norm + 1e-6), 1e-300)
 
 
 def walks(x: np.ndarray, alpha: float, beta: float) -> np.ndarray:

@@ -16,7 +16,19 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from recspark.candidates.spreading import spread
-from recspark.kernels.cooccurrence import DOT, ENTRIES_AT_ONCE, PLACES, STEPS, Block, Sums, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.cooccurrence import (
+    COUNT,
+    DOT,
+    ENTRIES_AT_ONCE,
+    PLACES,
+    STEPS,
+    Block,
+    Sums,
+    by_popularity,
+    fold,
+    no_sums,
+    top_neighbours,
+)
 from recspark.kernels.lists import Neighbours, merge
 from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, no_totals, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure
@@ -123,24 +135,31 @@ def _totals_for(totals: Totals, block: int, n_histories: int) -> pa.RecordBatch:
     return _packed_rows(block, False, ends, n_histories, columns)
 
 
-def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int, seed: int) -> DataFrame:
+def _histories_from(batches: Iterable[pa.RecordBatch], rules: Rules, has_values: bool, limit: int | None, seed: int) -> Histories | None:
+    """The capped histories of the users that `_gather_by_user` has put into one partition; None where there are none."""
+    kind = np.int64 if rules.mode == STEPS else np.float64
+    kinds = {"users": np.int64, "items": np.int32} | ({"values": kind} if has_values else {})
+    parts = [tuple(_flat(batch.column(name), one) for name, one in kinds.items()) for batch in batches]
+    if not any(len(part[0]) for part in parts):
+        return None
+    users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    parts.clear()
+    values = given[0] if given else np.ones(len(users), kind)
+    return as_histories(users, items, values, limit=limit, seed=seed, steps=rules.mode == STEPS)
+
+
+def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int | None, seed: int) -> DataFrame:
     """`entries` (user_idx bigint, item_idx int, value double or bigint) as histories for each of n_blocks blocks of items.
 
-    Entries without the column `value` have the value 1. Block b is in partition b: first the totals of all items, then every whole history that holds an item with index modulo
-    n_blocks equal to b. Memory of a task: 60 bytes an entry of its users.
+    Entries without the column `value` have the value 1. Block b is in partition b: first the totals of all items, then every whole
+    history that holds an item with index modulo n_blocks equal to b. Memory of a task: 60 bytes an entry of its users.
     """
     kind, has_values = (np.int64 if rules.mode == STEPS else np.float64), "value" in entries.columns
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        kinds = {"users": np.int64, "items": np.int32} | ({"values": kind} if has_values else {})
-        parts = [tuple(_flat(batch.column(name), one) for name, one in kinds.items()) for batch in batches]
-        if not any(len(part[0]) for part in parts):
+        histories = _histories_from(batches, rules, has_values, max_items_per_user, seed)
+        if histories is None:
             return
-        users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        parts.clear()
-        values = given[0] if given else np.ones(len(users), kind)
-        histories = as_histories(users, items, values, limit=max_items_per_user, seed=seed, steps=rules.mode == STEPS)
-        del users, items, given
         values, summed = rules.weigh(histories)
         # Ones need not be sent: a dot product of them is a count.
         histories = histories._replace(values=values if rules.mode != DOT or bool(np.any(values != 1)) else _NO_VALUES)
@@ -151,6 +170,20 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
 
     packed = _gather_by_user(entries, n_blocks, kind).mapInArrow(run, _PACKED)
     return spread(packed, "block", n_blocks).sortWithinPartitions("block", "is_history")
+
+
+def weighed_entries(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int | None, seed: int) -> DataFrame:
+    """user_idx, item_idx, value: what `spread_histories` compares (capped and weighed), as loose entries; 1 where only who counts."""
+    has_values = "value" in entries.columns
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        histories = _histories_from(batches, rules, has_values, max_items_per_user, seed)
+        if histories is not None:
+            values = rules.weigh(histories)[0] if rules.mode != COUNT else np.ones(len(histories.items))
+            columns = [np.repeat(histories.users, np.diff(histories.offsets)), histories.items, values.astype(np.float64)]
+            yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=["user_idx", "item_idx", "value"])
+
+    return _gather_by_user(entries, n_blocks, np.float64).mapInArrow(run, "user_idx bigint, item_idx int, value double")
 
 
 def _values_of(histories: pa.RecordBatch, kind: type) -> np.ndarray:

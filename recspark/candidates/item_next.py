@@ -9,8 +9,8 @@ from pydantic import NonNegativeFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.compared import entries_of
 from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
-from recspark.candidates.item_knn import entries_of
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import STEPS
 from recspark.kernels.packing import Histories

@@ -19,8 +19,8 @@ from pydantic import NonNegativeFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from recspark.candidates.compared import entries_of
 from recspark.candidates.cooccurring import NEIGHBOURS, Rules, blocks_of, finished, of_counts, spread_histories
-from recspark.candidates.item_knn import entries_of
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, PAD_ITEM
 from recspark.errors import ConfigError

@@ -7,8 +7,8 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from recspark.candidates.compared import entries_of, learnt_events, weight_column
 from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
-from recspark.candidates.item_knn import entries_of, learnt_events, weight_column
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import DOT
 from recspark.kernels.packing import Histories

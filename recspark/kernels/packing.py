@@ -135,8 +135,10 @@ def _dense(keys: np.ndarray) -> tuple[np.ndarray, int]:
     return places, len(distinct)
 
 
-def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int, seed: int, steps: bool = False) -> Histories:
-    """Entries in any order as histories: values of one (user, item) summed, `limit` items at most.
+def as_histories(
+    users: np.ndarray, items: np.ndarray, values: np.ndarray, *, limit: int | None, seed: int, steps: bool = False
+) -> Histories:
+    """Entries in any order as histories: values of one (user, item) summed, `limit` items at most (None: any).
 
     A longer history is sampled: the items whose `lot` is lowest. With `steps` values are times, and become the steps (`as_steps`) at
     which the user first came to the items, of the whole history: a sample keeps its gaps. Memory: 60 bytes an entry.
@@ -147,7 +149,7 @@ def as_histories(users: np.ndarray, items: np.ndarray, values: np.ndarray, *, li
     row_users, offsets, merged_items, merged_values = _merge(order, users, items, values, steps)
     if steps:
         merged_values = as_steps(offsets, merged_values)
-    if np.diff(offsets).max(initial=0) > limit:
+    if limit is not None and np.diff(offsets).max(initial=0) > limit:
         offsets, merged_items, merged_values = _cap(row_users, offsets, merged_items, merged_values, limit, seed)
     return Histories(row_users, offsets, merged_items, merged_values)
 

@@ -1,4 +1,4 @@
-"""How alike two items are, from what their histories have in common.
+"""How alike two items are, from what their histories have in common; or two users, where histories are items' users.
 
 Of a pair (i, j): n_ij the number of histories that hold both, dot the sum over them of a(u, i) a(u, j). Of an item: n_i, the
 number of histories that hold it, and a sum over them. N: the number of histories. A directed count n_ij (j after i) may stand
@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numba import njit
 
-# cosine (Sarwar et al., WWW 2001): dot / (|i| |j|), |i| the root of the sum of squares of a(u, i).
+# cosine (Sarwar et al., WWW 2001): dot / (|i| |j|), |i| the root of the sum of squares of a(u, i); asymmetric (Aiolli, RecSys
+#   2013): dot / (|i|^(2 asymmetry) |j|^(2 - 2 asymmetry)).
 # jaccard: n_ij / (n_i + n_j - n_ij).
 # pearson (Koren, TKDD 4(1), 2010, section 2.2): dot / sqrt(sum a(u, i)^2 * sum a(u, j)^2), all three over the n_ij alone.
 # lift: n_ij N / (n_i n_j), how many times more often together than by chance.
@@ -23,8 +24,12 @@ Similarity = Literal["cosine", "jaccard", "pearson", "lift", "llr", "conditional
 # Where shrinkage enters: on the support, score * n_ij / (n_ij + shrinkage) (Bell and Koren, ICDM 2007); or on the norm,
 # dot / (|i| |j| + shrinkage + 1e-6), which only cosine has (Ferrari Dacrema et al., RecSys 2019).
 ShrinkageForm = Literal["support", "norm"]
+NORM_FLOOR = 1e-6
 
 PRODUCT, QUOTIENT, JACCARD, PEARSON, LLR = range(5)
+# A correlation up to here is what single precision left of none: each of the values is off by 2^-24 of itself, their dot product
+# by at most 2^-23 of the norms' (Cauchy and Schwarz), and as much again for the means.
+ROUNDED = 2.0**-22
 
 
 class Measure(NamedTuple):
@@ -50,10 +55,12 @@ def measure_of(
     form: ShrinkageForm = "support",
     alpha: float = 0.0,
     beta: float = 0.0,
+    asymmetry: float = 0.5,
 ) -> Measure:
     """`counts` and `sums` [n_items]: cosine wants the sums of squares, walk (RP3beta) those of the values.
 
-    walk: dot / (sum_i^alpha sum_j^beta); conditional: alpha is the exponent of n_j. Items in no history have no factor: 0.
+    walk: dot / (sum_i^alpha sum_j^beta); conditional: alpha is the exponent of n_j; asymmetry: cosine's, .5 is the
+    plain one. Items in no history have no factor: 0.
     """
 
     def power(base: np.ndarray, exponent: float) -> np.ndarray:
@@ -62,8 +69,10 @@ def measure_of(
     formula, left = PRODUCT, power(counts, 0.0)
     right = left
     if similarity == "cosine":
-        formula = QUOTIENT if form == "norm" else PRODUCT
-        left = right = power(sums, 0.5 if form == "norm" else -0.5)
+        formula, sign = (QUOTIENT, 1.0) if form == "norm" else (PRODUCT, -1.0)
+        left = right = power(sums, sign * asymmetry)
+        if asymmetry != 0.5:
+            right = power(sums, sign * (1.0 - asymmetry))
     elif similarity == "conditional":
         left, right = power(counts, -1.0), power(counts, -alpha)
     elif similarity == "walk":
@@ -72,7 +81,7 @@ def measure_of(
         left, right = n_histories * power(counts, -1.0), power(counts, -1.0)
     else:
         formula = {"jaccard": JACCARD, "pearson": PEARSON, "llr": LLR}[similarity]
-    in_norm = shrinkage + 1e-6 if form == "norm" else 0.0
+    in_norm = shrinkage + NORM_FLOOR if form == "norm" else 0.0
     on_support = 0.0 if form == "norm" else shrinkage
     return Measure(formula, left, right, counts, n_histories, in_norm, on_support, left is right)
 
@@ -109,7 +118,7 @@ def score_of(formula, left, right, n_i, n_j, n_histories, in_norm, on_support, d
         score = support / (n_i + n_j - support)
     elif formula == PEARSON:
         norm = np.sqrt(square_i * square_j)
-        score = dot / norm if norm > 0 else 0.0
+        score = dot / norm if dot > ROUNDED * norm else 0.0
     else:
         score = _of_table(support, n_i, n_j, n_histories)
     if on_support > 0:

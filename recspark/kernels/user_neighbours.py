@@ -17,6 +17,7 @@ from numba import njit
 from recspark.kernels.frozen import frozen
 from recspark.kernels.heaps import enters, push, sort_heap
 from recspark.kernels.lists import NeighbourRows
+from recspark.kernels.similarity import ROUNDED
 
 # How many users' neighbours are handed over at once.
 USERS_AT_ONCE = 4096
@@ -39,7 +40,7 @@ class Measure(NamedTuple):
 
     COSINE: dot / (|u|^(2 asymmetry) |v|^(2 - 2 asymmetry) + in_norm) (Aiolli, RecSys 2013; .5 is the cosine).
     JACCARD: support / (items of u + items of v - support).
-    PEARSON: dot / (|u| |v|), both norms over the shared items alone (Herlocker et al., SIGIR 1999).
+    PEARSON: dot / (|u| |v|), both norms over the shared items alone (Herlocker et al., SIGIR 1999); 0 up to `similarity.ROUNDED`.
     Each times support / (support + on_support) (Bell and Koren, ICDM 2007).
     """
 
@@ -110,6 +111,7 @@ def _similarity(measure, dot, support, own, other):  # type: ignore[no-untyped-d
         top, bottom = float(support), own + other - support
     elif formula == PEARSON:
         bottom = np.sqrt(own * other)
+        top = dot if dot > ROUNDED * bottom else 0.0
     if support < min_support or bottom <= 0:
         return np.float32(0)
     # Rounded before it is compared: equal in the table means equal here.

@@ -43,7 +43,9 @@ MODELS: Mapping[str, Model] = {
     "neighbours_item_next": _ITEM_KNN,
     "neighbours_rp3beta": _ITEM_KNN,
     "neighbours_ease": Model(ease_work, levers=("n_neighbours",), blocks="n_blocks", instead={"single_precision": True}),
-    "neighbours_user_knn": Model(user_knn_work, levers=("n_neighbours", "max_exact_users"), blocks="n_blocks"),
+    "neighbours_user_knn": Model(
+        user_knn_work, levers=("max_users_per_item", "n_neighbours", "n_probes", "max_exact_users"), blocks="n_blocks"
+    ),
     "source_candidates_als": Model(als_candidates_work, levers=("rank",), told={"rank": "vectors_als.rank"}),
     "source_candidates_item_knn": _from_lists("item_knn"),
     "source_candidates_item_next": _from_lists("item_next"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,22 +111,26 @@ def ease_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Wor
 
 
 def user_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
-    """`fit_user_knn`. With d_i the items' users, H pairs, U users, K neighbours, B blocks:
+    """`fit_user_knn`: up to max_exact_users `item_knn_work`, where the histories are the items' users and the places the users.
 
-    additions   sum d_i^2; above max_exact_users the share n_probes / n_clusters of it, and H n_clusters / 8 a round of clustering
-    shuffled    the events and pairs; 12 H (B + 1), or in clusters 12 H (1 + n_probes + rounds)
-    task        24 bytes a pair (vectors, and by item) and 12 K a user of a block; or of a cluster's visitors
+    Above, with d_i the items' capped users, E events, H capped pairs, U users, K neighbours:
+
+    additions   the share n_probes / n_clusters of sum d_i^2, and H n_clusters / 8 a round of clustering
+    shuffled    20 E, the pairs, and 12 H (1 + n_probes + rounds)
+    task        60 bytes an event of a block of items; or of a cluster's visitors 24 bytes a pair (vectors, and by item) and 12 K a user
     """
-    pairs, users, n, blocks = activity.users.pairs, activity.users.rows, knobs["n_neighbours"], knobs["n_blocks"]
-    slots = min(place.n_slots, blocks)
-    additions, copies, share = activity.items.square, blocks + 1.0, 1 / blocks
-    if users > knobs["max_exact_users"]:
-        clusters = knobs["n_clusters"] or math.isqrt(int(users))
-        probes, rounds = min(knobs["n_probes"], clusters), knobs["n_rounds"] + 1
-        additions = additions * probes / clusters + rounds * pairs * clusters / 8 + 2 * knobs["n_measured"] * pairs / max(users, 1)
-        copies, share = 1.0 + probes + rounds, probes / clusters
+    capped = math.inf if knobs["max_users_per_item"] is None else knobs["max_users_per_item"]
+    users, n, blocks = activity.users.rows, knobs["n_neighbours"], knobs["n_blocks"]
+    if users <= knobs["max_exact_users"]:
+        turned = replace(activity, users=activity.items, items=activity.users, n_places=int(users))
+        return replace(item_knn_work(turned, {**knobs, "max_items_per_user": capped}, place), unit="pairs of users", published_rows=0.0)
+    histories, slots = activity.items.capped(capped), min(place.n_slots, blocks)
+    pairs, clusters = histories.pairs, knobs["n_clusters"] or math.isqrt(int(users))
+    probes, rounds = min(knobs["n_probes"], clusters), knobs["n_rounds"] + 1
+    additions = histories.square * probes / clusters + rounds * pairs * clusters / 8 + 2 * knobs["n_measured"] * pairs / max(users, 1)
+    copies, share = 1.0 + probes + rounds, probes / clusters
     return Work(
-        pairs=activity.items.square / 2,
+        pairs=histories.square / 2,
         unit="pairs of users",
         flops=2 * additions,
         steps=(
@@ -133,7 +138,10 @@ def user_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
             Step("moved", copies * pairs, slots),
             Step("additions", additions, slots),
         ),
-        shuffle_bytes=SHUFFLED_ROW * (activity.n_events + pairs) + 12 * pairs * copies,
-        task_bytes=24 * (pairs * share + activity.users.most) + 12 * n * users * share + 16 * activity.n_places,
+        shuffle_bytes=20 * activity.n_events + SHUFFLED_ROW * pairs + 12 * pairs * copies,
+        task_bytes=max(
+            60 * (activity.n_events / blocks + activity.items.most),
+            24 * (pairs * share + activity.users.most) + 12 * n * users * share + 16 * activity.n_places,
+        ),
         driver_bytes=_SMALL,
     )

@@ -128,8 +128,8 @@ def judge(
     def cures(name: str, limit: float) -> list[str]:
         said = []
         for lever in model.levers:
-            # No number at all stands for as many as there are items.
-            now = activity.n_places if knobs[lever] is None else int(knobs[lever])
+            # No number at all stands for as many as there are, items or users.
+            now = max(activity.n_places, int(activity.users.rows)) if knobs[lever] is None else int(knobs[lever])
             fitting = _largest_fitting(lambda value, lever=lever: figure(name, work({**chosen, lever: value})) <= limit, now)  # type: ignore[misc]
             if fitting is not None:
                 said.append(f"set {model.told.get(lever, f'{job}.{lever}')} to {fitting} (now {'all' if knobs[lever] is None else now})")

@@ -111,7 +111,8 @@ def cosine(folder: str, *, n_neighbours: int, min_support: int, users: bool = Fa
     def work() -> None:
         interactions = session().read.parquet(folder)
         if users:
-            found = fit_user_knn(interactions, weights=WEIGHTS, max_exact_users=UNCAPPED, tell=lambda name, value: None, **knobs)
+            exactly: dict[str, Any] = {"max_exact_users": UNCAPPED, "max_users_per_item": None, "tell": lambda name, value: None}
+            found = fit_user_knn(interactions, weights=WEIGHTS, **exactly, **knobs)
         else:
             found = build_item_knn(interactions, weights=WEIGHTS, max_items_per_user=UNCAPPED, **knobs)
         materialise(found, to)

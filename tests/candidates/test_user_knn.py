@@ -4,111 +4,75 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from pyspark.sql import functions as F
 
-from recspark.candidates import user_knn
+from recspark.candidates import user_knn, user_search
+from recspark.candidates.compared import transposed
 from recspark.candidates.user_scores import score_user_knn_candidates
+from recspark.candidates.user_vectors import pack_vectors
 from recspark.errors import ConfigError, LimitError
+from recspark.kernels.packing import lot
+from recspark.runtime.job import find_jobs
 from recspark.tables import NEIGHBOURS, REQUESTS, SOURCE_CANDIDATES
 from recspark.tables.contract import check_rows, conform
-
-Row = tuple[int, int, float, int, int]
-Pairs = dict[tuple[int, int], float]
-COLUMNS = ("idx", "neighbour_idx", "score", "support", "position")
+from tests import dense
+from tests.candidates.test_item_knn import USE, rows, used
 
 
 def fit_user_knn(*inputs: Any, **knobs: Any) -> Any:
-    return user_knn.fit_user_knn(*inputs, **{"tell": lambda name, value: None, "n_slots": 4, **knobs})
-
-
-def _rows(frame: Any) -> list[Row]:
-    return sorted((tuple(row) for row in frame.select(*COLUMNS).collect()), key=lambda row: (row[0], row[4]))
-
-
-def _reference(pairs: Pairs, similarity: str, n: int, min_support: int = 1, shrinkage: float = 0.0, **knobs: Any) -> list[Row]:
-    users, items = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
-    dense, used = np.zeros((len(users), len(items))), np.zeros((len(users), len(items)), bool)
-    for (user, item), weight in pairs.items():
-        dense[users.index(user), items.index(item)], used[users.index(user), items.index(item)] = weight, True
-    lengths, supports = used.sum(1), used.astype(int) @ used.T
-    rarity = np.log((1 + len(users)) / (1 + used.sum(0)))
-    if similarity == "pearson":
-        dense = np.where(used, dense - (dense.sum(1) / lengths)[:, None], 0)
-    if knobs.get("weighting") == "tf_idf":
-        dense = np.sqrt(dense) * rarity
-    if knobs.get("weighting") == "bm25":
-        dense = dense * 2.2 / (1.2 * (0.25 + 0.75 * lengths / lengths.mean())[:, None] + dense) * rarity
-    squares, a = (dense**2).sum(1), knobs.get("asymmetry", 0.5)
-    bottoms = np.outer(squares**a, squares ** (1 - a))
-    if similarity == "pearson":
-        bottoms = np.sqrt((dense**2 @ used.T) * (dense**2 @ used.T).T)
-    if knobs.get("shrinkage_form") == "norm":
-        bottoms, shrinkage = bottoms + shrinkage, 0.0
-    if similarity == "jaccard":
-        scores = supports / (lengths[:, None] + lengths - supports)
-    else:
-        scores = np.divide(dense @ dense.T, bottoms, out=np.zeros_like(bottoms), where=bottoms > 0)
-    scores = (scores * supports / np.maximum(supports + shrinkage, 1)).astype(np.float32)
-    found: list[Row] = []
-    for u, user in enumerate(users):
-        near = [v for v in range(len(users)) if v != u and supports[u, v] >= min_support and scores[u, v] > 1e-9]
-        others = sorted((-scores[u, v], users[v], int(supports[u, v])) for v in near)
-        found += [(user, other, float(-score), support, place) for place, (score, other, support) in enumerate(others[:n])]
-    return found
-
-
-def _assert_equal(found: list[Row], expected: list[Row]) -> None:
-    """Lists equal but for rounding: scores to 1e-6, and users of one score (to 1e-6) may stand in either order."""
-    assert [(row[0], row[4]) for row in found] == [(row[0], row[4]) for row in expected]
-    np.testing.assert_allclose([row[2] for row in found], [row[2] for row in expected], atol=1e-6)
-    assert sum(a[:2] != b[:2] for a, b in zip(found, expected, strict=True)) <= 0.05 * len(expected)
-
-
-def _worlds(n: int) -> Pairs:
-    """Many small worlds side by side: user and item indexes of world w begin at 1000 w, so none touches another."""
-    pairs: Pairs = {}
-    for world in range(n):
-        rng = np.random.default_rng(world)
-        n_users, n_items = rng.integers(1, 12, 2)
-        used = rng.random((n_users, n_items)) < rng.random()
-        used[:, 0] |= world % 3 == 0  # an item that everyone has
-        used[0] |= world % 4 == 0  # a user with everything
-        for user, item in np.argwhere(used):
-            pairs[1000 * world + int(user), 1000 * world + int(item)] = float(rng.integers(1, 6))
-    return pairs
-
-
-def _events_of(events: Any, pairs: Pairs) -> Any:
-    return events([(user, item, "use", weight) for (user, item), weight in pairs.items()])
+    return user_knn.fit_user_knn(*inputs, **{"tell": lambda name, value: None, "n_slots": 2, "weights": USE, **knobs})
 
 
 def test_two_users_by_hand(events) -> None:  # type: ignore[no-untyped-def]
     # Rows (2, 1, 0) and (1, 1, 1): 3 / (sqrt(5) sqrt(3)), times 2 / (2 + 10). User 2 shares one item: too little support.
-    frame = fit_user_knn(events([(0, 0), (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 2)]), weights={"use": 1.0})
+    frame = fit_user_knn(events([(0, 0), (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 2)]))
     full = conform(frame.withColumns({"horizon": F.lit("h"), "source": F.lit("user_knn")}), NEIGHBOURS, "the function")
     check_rows(full, NEIGHBOURS)
     score = pytest.approx(3 / 15**0.5 * 2 / 12)
-    assert _rows(frame) == [(0, 1, score, 2, 0), (1, 0, score, 2, 0)]
+    assert rows(frame) == [(0, 1, score, 2, 0), (1, 0, score, 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("similarity", "weighting", "form", "asymmetry"),
+    [
+        *((one, "none", "support", 0.5) for one in ("jaccard", "pearson", "lift", "llr", "conditional")),
+        ("cosine", "none", "norm", 0.2),
+        ("cosine", "tf_idf", "support", 0.5),
+        ("cosine", "bm25", "support", 0.7),
+    ],
+)
+def test_each_measure_equals_the_dense_reference(events, similarity, weighting, form, asymmetry) -> None:  # type: ignore[no-untyped-def]
+    """Of the transposed matrix: users are documents, and items terms."""
+    x = dense.world(3)
+    knobs: dict[str, Any] = {"value_as": "linear", "n_neighbours": 4, "shrinkage": 3.0, "n_blocks": 3, "asymmetry": asymmetry}
+    found = rows(fit_user_knn(events(used(x)), similarity=similarity, weighting=weighting, shrinkage_form=form, **knobs))
+    held = (x > 0).astype(int)
+    norm, on_support = (3.0, 0.0) if form == "norm" else (None, 3.0)
+    score = dense.scores(x.T, similarity, weighting, norm=norm, asymmetry=asymmetry)
+    assert len(found) > 100
+    dense.assert_close(found, dense.top(score, held @ held.T, 4, 2, on_support))
 
 
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"similarity": "cosine", "min_support": 2, "shrinkage": 3.0},
-        {"similarity": "cosine", "asymmetry": 0.2, "shrinkage": 2.0, "shrinkage_form": "norm"},
-        {"similarity": "cosine", "weighting": "tf_idf"},
-        {"similarity": "cosine", "weighting": "bm25", "asymmetry": 0.7},
-        {"similarity": "jaccard", "shrinkage": 1.0},
-        {"similarity": "pearson", "min_support": 2},
+        {"weighting": "bm25", "bm25_k1": 2.0, "bm25_b": 0.3, "asymmetry": 0.7, "shrinkage_form": "norm"},
+        {"similarity": "jaccard"},
+        {"similarity": "pearson"},
     ],
     ids=lambda knobs: "-".join(str(value) for value in knobs.values()),
 )
-def test_worlds_equal_the_dense_reference(events, knobs) -> None:  # type: ignore[no-untyped-def]
-    pairs = _worlds(16)
-    settings = {"min_support": 1, "shrinkage": 0.0, "n_blocks": 3, **knobs}
-    found = _rows(fit_user_knn(_events_of(events, pairs), weights={"use": 1.0}, value_as="linear", n_neighbours=4, **settings))
-    _assert_equal(found, _reference(pairs, n=4, **knobs))
+def test_one_cluster_is_the_exact_search(events, knobs) -> None:  # type: ignore[no-untyped-def]
+    """The same weights, formulas, shrinkage and samples: items of more than 4 users are sampled in both."""
+    frame = events(used(dense.world(4))).coalesce(1)
+    told: dict[str, Any] = {}
+    settings = {"value_as": "linear", "n_neighbours": 4, "shrinkage": 2.0, "min_support": 1, "max_users_per_item": 4, **knobs}
+    clusters = {"max_exact_users": 0, "n_clusters": 1, "n_probes": 1, "n_rounds": 0, "n_measured": 9, "n_blocks": 1}
+    found = rows(fit_user_knn(frame, tell=told.__setitem__, **clusters, **settings))
     assert len(found) > 100
+    assert told == {"search": {"recall": 1.0, "n_measured": 9, "n_probes": 1, "n_clusters": 1}}
+    dense.assert_close(found, rows(fit_user_knn(frame, **settings)))
 
 
 def test_partitions_change_no_bit(events) -> None:  # type: ignore[no-untyped-def]
@@ -116,59 +80,128 @@ def test_partitions_change_no_bit(events) -> None:  # type: ignore[no-untyped-de
     # Weights that no sum of doubles adds up alike in two orders; item 0 is everyone's, user 0 has everything.
     pairs = {(int(user), int(item)): float(rng.random()) for user, item in rng.integers(0, (40, 30), (400, 2))}
     pairs |= {(user, 0): 0.3 for user in range(40)} | {(0, item): 0.7 for item in range(30)}
-    frame, found = _events_of(events, pairs), []
-    for partitions, n_blocks in ((1, 1), (7, 5)):
+    frame, found = events([(user, item, "use", value) for (user, item), value in pairs.items()]), []
+    clusters: dict[str, Any] = {"max_exact_users": 10, "n_clusters": 5, "n_probes": 3, "n_rounds": 1, "min_recall": 0.2}
+    for partitions, n_blocks in ((1, 1), (3, 4)):
         shuffled = frame.orderBy(F.xxhash64("event_key", F.lit(partitions))).repartition(partitions)
-        exact = fit_user_knn(shuffled, weights={"use": 0.7}, weighting="bm25", n_blocks=n_blocks)
-        knobs: dict[str, Any] = {
-            "max_exact_users": 10,
-            "n_clusters": 5,
-            "n_probes": 3,
-            "n_rounds": 1,
-            "min_recall": 0.2,
-            "n_blocks": n_blocks,
-        }
-        found.append((_rows(exact), _rows(fit_user_knn(shuffled, weights={"use": 0.7}, weighting="bm25", **knobs))))
+        knobs: dict[str, Any] = {"weights": {"use": 0.7}, "weighting": "bm25", "n_blocks": n_blocks, "max_users_per_item": 20}
+        found.append((rows(fit_user_knn(shuffled, **knobs)), rows(fit_user_knn(shuffled, **knobs, **clusters))))
     assert found[0] == found[1]
-    assert fit_user_knn(events([]), weights={"use": 1.0}).collect() == []
+    assert min(len(lists) for lists in found[0]) > 400
+    assert fit_user_knn(events([])).collect() == []
 
 
-def _tastes() -> Pairs:
+def test_users_of_a_popular_item_are_sampled_by_lot_and_norms_and_support_follow(events) -> None:  # type: ignore[no-untyped-def]
+    kept = np.zeros((9, 5))
+    for item in range(5):
+        kept[sorted(range(9), key=lambda user: lot(item, user, 7))[:3], item] = 1
+    frame = events(used(np.ones((9, 5))))
+    found = rows(fit_user_knn(frame, min_support=1, shrinkage=0.0, max_users_per_item=3, seed=7))
+    dense.assert_close(found, dense.top(dense.scores(kept.T, "cosine"), (kept @ kept.T).astype(int), 100))
+    # Without a cap everybody meets everybody.
+    assert len(rows(fit_user_knn(frame, max_users_per_item=None))) == 9 * 8
+
+
+def test_raters_of_one_number_correlate_with_nobody(events) -> None:  # type: ignore[no-untyped-def]
+    # 3.7 three times is 11.1, whose third is not 3.7: what is left of each rating is no opinion. Users 2 and 3 have one.
+    ratings = {0: (3.7, 3.7, 3.7), 1: (3.7, 3.7, 3.7), 2: (1.0, 3.0, 5.0), 3: (2.0, 3.0, 4.0)}
+    frame = events([(user, item, "use", value) for user, values in ratings.items() for item, value in enumerate(values)])
+    assert rows(fit_user_knn(frame, similarity="pearson", shrinkage=0.0)) == [(2, 3, 1.0, 3, 0), (3, 2, 1.0, 3, 0)]
+
+
+def test_indexes_in_the_millions_are_numbered_densely_and_named_again(events) -> None:  # type: ignore[no-untyped-def]
+    x = dense.world(6, n=5)
+    idx = [5_000_000, 7_000_001, *range(2_000_000_000, 2_000_000_000 + 10**8 * len(x), 10**8)]
+    far = [(idx[user], item, kind, value) for user, item, kind, value in used(x)]
+    knobs: dict[str, Any] = {"n_neighbours": 3, "min_support": 1, "shrinkage": 1.0}
+    near = rows(fit_user_knn(events(used(x)), **knobs))
+    assert rows(fit_user_knn(events(far), **knobs)) == [(idx[user], idx[other], *rest) for user, other, *rest in near]
+    assert len(near) > 40
+    with pytest.raises(LimitError, match=r"the largest user_idx is [\d,]+, and [\d]+ users are above .*max_exact_users \(3\)"):
+        fit_user_knn(events(far), max_exact_users=3)
+
+
+def _tastes() -> list[tuple[int, int]]:
     """120 users of 6 tastes: 8 of the 15 items of their taste, and 2 of any."""
     rng = np.random.default_rng(2)
     chosen = [(user, 15 * (user % 6) + int(item)) for user in range(120) for item in rng.choice(15, 8, replace=False)]
-    return dict.fromkeys([*chosen, *((user, int(item)) for user in range(120) for item in rng.integers(0, 90, 2))], 1.0)
+    return sorted({*chosen, *((user, int(item)) for user in range(120) for item in rng.integers(0, 90, 2))})
+
+
+def _recall(found: list[dense.Row], exact: list[dense.Row]) -> float:
+    """Of each user as many as there are exact neighbours, at least as near as the last of them."""
+    least = {user: score for user, _, score, _, _ in exact}  # the last position's
+    hits = sum(score >= least[user] for user, _, score, _, _ in found if user in least)
+    return hits / len(exact)
 
 
 def test_clusters_hold_most_of_the_exact_neighbours_and_say_so(events) -> None:  # type: ignore[no-untyped-def]
-    frame = _events_of(events, _tastes())
-    exact = {row[:2] for row in _rows(fit_user_knn(frame, weights={"use": 1.0}, n_neighbours=10))}
+    frame = events(_tastes())
+    exact = rows(fit_user_knn(frame, n_neighbours=10))
     knobs: dict[str, Any] = {"n_neighbours": 10, "max_exact_users": 119, "n_clusters": 12, "n_measured": 120, "n_blocks": 2}
     told: dict[str, Any] = {}
-    found = _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=4, tell=told.__setitem__, **knobs))
-    recall = len(exact & {row[:2] for row in found}) / len(exact)
-    assert recall > 0.9
+    recall = _recall(rows(fit_user_knn(frame, n_probes=2, tell=told.__setitem__, **knobs)), exact)
+    assert 0.8 < recall < 1
     # All users are measured: what is told is what was found.
-    assert told == {"search": {"recall": pytest.approx(recall), "n_measured": 120, "n_probes": 4, "n_clusters": 12}}
+    assert told == {"search": {"recall": pytest.approx(recall), "n_measured": 120, "n_probes": 2, "n_clusters": 12}}
     # With every cluster looked into nothing is missed.
-    assert {row[:2] for row in _rows(fit_user_knn(frame, weights={"use": 1.0}, n_probes=12, **knobs))} == exact
+    assert {row[:2] for row in rows(fit_user_knn(frame, n_probes=12, **knobs))} == {row[:2] for row in exact}
     with pytest.raises(
         LimitError, match=r"120 users are above .*max_exact_users \(119\), and 1 of 12 clusters hold 0\.\d+ of .*min_recall"
     ):
-        fit_user_knn(frame, weights={"use": 1.0}, n_probes=1, n_rounds=0, min_recall=0.99, **knobs)
+        fit_user_knn(frame, n_probes=1, n_rounds=0, min_recall=0.99, **knobs)
+
+
+def test_identical_users_do_not_fill_one_cluster(spark) -> None:  # type: ignore[no-untyped-def]
+    # 2,000 users of items 0 to 2, and no centroid that tells them apart: one cluster of 10, with ten times the mean.
+    entries = spark.range(6000).select((F.col("id") % 2000).alias("user_idx"), (F.col("id") % 3).cast("int").alias("item_idx"))
+    vectors = pack_vectors(transposed(entries).withColumn("value", F.lit(1.0)))
+    assigned = user_search.assign_clusters(vectors, 10, 2, 1, 2, 1)
+    sizes = [row["count"] for row in assigned.groupBy(F.col("clusters")[0]).count().collect()]
+    # Three parts, of 667 in the mean, where four times the mean are 800.
+    assert len(sizes) == 3
+    assert max(sizes) < 800
+    found = user_search.search_clusters(assigned, assigned, 5, user_knn.Measure(), 2)
+    assert [tuple(row) for row in found.groupBy("score", "support").count().collect()] == [(1.0, 3, 10_000)]
+    # Which of the identical ones were found does not matter.
+    sample = assigned.filter("user_idx % 100 = 0")
+    assert (
+        user_search.measure_recall(found.filter("idx % 100 = 0"), user_search.search_for_few(sample, assigned, 5, user_knn.Measure(), 2))
+        == 1
+    )
+
+
+def test_centroids_keep_their_heaviest_entries(spark, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(user_search, "_HEAVIEST", 2)
+    frame = spark.createDataFrame([(7, [1, 4, 6, 9], [0.5, -3.0, 0.5, 0.25])], user_search.SCHEMA)
+    assert [tuple(row) for row in user_search._heaviest(frame).collect()] == [(7, [1, 4], [0.5, -3.0])]
 
 
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"asymmetry": 1.5}, r"asymmetry is 1\.5"),
-        ({"similarity": "pearson", "weighting": "bm25"}, r"similarity is pearson: weighting \(bm25\)"),
-        ({"similarity": "jaccard", "asymmetry": 0.4}, r"asymmetry \(0\.4\) .* the cosine's"),
+        ({"similarity": "pearson", "weighting": "bm25"}, r"similarity is pearson, weighting bm25"),
+        ({"similarity": "jaccard", "asymmetry": 0.4}, r"similarity is jaccard and asymmetry 0\.4: only cosine has one"),
+        ({"similarity": "pearson", "half_life_days": 3.0}, "ratings do not decay"),
+        (
+            {"similarity": "llr", "max_exact_users": 1},
+            r"similarity is llr, and 2 users are above .*max_exact_users \(1\).* knows cosine, jaccard",
+        ),
     ],
 )
 def test_guards(events, knobs, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError, match=message):
-        fit_user_knn(events([]), weights={"use": 1.0}, **knobs)
+        fit_user_knn(events([(0, 0), (1, 0)]), **knobs)
+
+
+@pytest.mark.parametrize("name", ["neighbours_user_knn", "neighbours_item_knn"])
+def test_shares_are_within_0_and_1(name: str) -> None:
+    section = find_jobs()[name].section
+    section(weights={"use": 1.0}, bm25_b=1.0)
+    shares = {"bm25_b": 1.1} | ({"asymmetry": 1.5} if name == "neighbours_user_knn" else {})
+    for knob, value in shares.items():
+        with pytest.raises(ValidationError, match=f"{knob}\n.* less than or equal to 1"):
+            section(weights={"use": 1.0}, **{knob: value})
 
 
 def _neighbours(table: Any, lists: dict[int, list[tuple[int, float]]]) -> Any:

@@ -21,7 +21,7 @@ from recspark.preflight import similarity
 from recspark.preflight.factors import als_work
 from recspark.preflight.models import MODELS
 from recspark.preflight.similarity import ease_work, item_knn_work, user_knn_work
-from recspark.preflight.work import Place
+from recspark.preflight.work import Place, Work
 from recspark.runtime.job import find_jobs
 from tests.peers import as_peers
 from tests.preflight.counted import WORLDS, activity, capped, pairs_of, size_of, within
@@ -171,6 +171,7 @@ def _block_of_items(block: Block, rows: Histories, measure: Measure, at_once: in
 def _merging(parts: list[Neighbours], part: int, n_blocks: int) -> float:
     """What one task holds to merge the lists of its items, as numpy counts it, the batches that came included."""
     own = [Neighbours(*(column[found.items % n_blocks == part] for column in found)) for found in parts]
+    merge(own[0], 20)  # compiled before memory is counted
     tracemalloc.start()
     merge(Neighbours(*(np.concatenate(column) for column in zip(*own, strict=True))), 20)
     peak = tracemalloc.get_traced_memory()[1]
@@ -178,16 +179,10 @@ def _merging(parts: list[Neighbours], part: int, n_blocks: int) -> float:
     return sum(map(size_of, own)) + peak
 
 
-@pytest.mark.parametrize("at_once", [1 << 26, 500])
-@pytest.mark.parametrize("n_blocks", [1, 4])
-@pytest.mark.parametrize("cap", [10, 500])
-@pytest.mark.parametrize("name", WORLDS)
-def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monkeypatch: pytest.MonkeyPatch):
-    """Pairs of items that meet in a capped history; what goes to each block of items; what the kernels open there."""
-    monkeypatch.setattr(similarity, "ENTRIES_AT_ONCE", at_once)
-    world, kept = WORLDS[name], capped(pairs_of(WORLDS[name]), cap)
-    knobs = {**KNN, "max_items_per_user": cap, "n_blocks": n_blocks}
-    work = item_knn_work(activity(world), knobs, Place(2))
+def _assert_neighbours(work: Work, pairs: np.ndarray, events: np.ndarray, cap: int, n_blocks: int, at_once: int = 1 << 26) -> None:
+    """`pairs`: (history, entry); `events`: the history of each event. Pairs of entries that meet in a capped history; what goes to each
+    block of entries; what the kernels open there."""
+    kept = capped(pairs, cap)
     # Histories come to a block in no order of their lengths.
     kept[:, 0] = np.random.default_rng(9).permutation(kept[:, 0].max() + 1)[kept[:, 0]]
     lengths = np.bincount(kept[:, 0]).astype(float)
@@ -196,9 +191,9 @@ def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monke
     histories = as_histories(kept[:, 0], kept[:, 1].astype(np.int32), np.ones(len(kept)) / 2, limit=cap, seed=1)
     counts = np.bincount(kept[:, 1])
     measure = measure_of("cosine", counts, counts / 4, len(histories.users), shrinkage=0.0)
-    # Of the users of each block: 28 bytes an item that they have, to every block of items.
+    # Of the histories of each block: 28 bytes an entry that they have, to every block of entries.
     totals = 28 * sum(len(np.unique(kept[kept[:, 0] % n_blocks == part, 1])) for part in range(n_blocks))
-    sent, held, added, lists = 20.0 * len(world.users), [], 0.0, []
+    sent, held, added, lists = 20.0 * len(events), [], 0.0, []
     for number in range(n_blocks):
         rows = rows_of_block(histories, number, n_blocks)
         block = Block(number, n_blocks, by_popularity(counts), True, DOT, 1)
@@ -208,10 +203,10 @@ def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monke
         lists.append(found)
         added += n_added
     additions = next(step.amount for step in work.steps if step.rate == "additions")
-    assert within(2, additions, added + len(kept) / 2)  # a pair of an item with itself is none
+    assert within(2, additions, added + len(kept) / 2)  # a pair of an entry with itself is none
     assert within(2, work.shuffle_bytes, sent)
-    # Before, a block of users is sorted, in 60 bytes an event (candidates.cooccurring); afterwards, lists are merged.
-    sorting = 60 * np.bincount(world.users % n_blocks).max()
+    # Before, a block of histories is sorted, in 60 bytes an event (candidates.cooccurring); afterwards, lists are merged.
+    sorting = 60 * np.bincount(events % n_blocks).max()
     merging = max(_merging(lists, part, n_blocks) for part in range(n_blocks))
     assert within(2, work.task_bytes, max(*held, sorting, merging))
 
@@ -221,6 +216,16 @@ def test_a_machine_that_repeats_itself_is_sorted_with_all_its_events():
     world = with_user_of_everything(zipf(300, 400, 3_000, seed=505), 100_000)
     work = item_knn_work(activity(world), {**KNN, "max_items_per_user": 10, "n_blocks": 64}, Place(2))
     assert within(1.1, work.task_bytes, 60 * np.bincount(world.users % 64).max())
+
+
+@pytest.mark.parametrize("at_once", [1 << 26, 500])
+@pytest.mark.parametrize("n_blocks", [1, 4])
+@pytest.mark.parametrize("cap", [10, 500])
+@pytest.mark.parametrize("name", WORLDS)
+def test_item_neighbours(name: str, cap: int, n_blocks: int, at_once: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(similarity, "ENTRIES_AT_ONCE", at_once)
+    world, knobs = WORLDS[name], {**KNN, "max_items_per_user": cap, "n_blocks": n_blocks}
+    _assert_neighbours(item_knn_work(activity(world), knobs, Place(2)), pairs_of(world), world.users, cap, n_blocks, at_once)
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -243,19 +248,33 @@ def test_ease(name: str):
     assert single.refused.startswith(f"has {n_items:,} items, and neighbours_ease.max_items is {n_items - 1:,}: raise it where")
 
 
+USER_KNN = {"n_neighbours": 20, "min_support": 1, "max_exact_users": 10**9, "n_clusters": 8, "n_probes": 2, "n_rounds": 1, "n_measured": 5}
+
+
+@pytest.mark.parametrize("n_blocks", [1, 4])
+@pytest.mark.parametrize("cap", [10, None])
 @pytest.mark.parametrize("name", WORLDS)
-def test_user_neighbours(name: str):
-    """Every pair of users who share an item, once for each; a block's own vectors, by user and by item, and heaps."""
-    world, pairs = WORLDS[name], pairs_of(WORLDS[name])
+def test_user_neighbours(name: str, cap: int | None, n_blocks: int):
+    """Histories are the items' users."""
+    world = WORLDS[name]
+    work = user_knn_work(activity(world), {**USER_KNN, "max_users_per_item": cap, "n_blocks": n_blocks}, Place(2))
+    assert work.unit == "pairs of users"
+    _assert_neighbours(work, pairs_of(world)[:, ::-1], world.items, cap or 10**9, n_blocks)
+
+
+def test_user_neighbours_in_clusters_by_hand():
+    world, pairs = WORLDS["usual"], pairs_of(WORLDS["usual"])
     users = len(np.unique(pairs[:, 0]))
-    knobs = {"n_neighbours": 10, "n_blocks": 2, "max_exact_users": users, "n_clusters": 8, "n_probes": 2, "n_rounds": 1, "n_measured": 5}
+    knobs = {**USER_KNN, "max_users_per_item": None, "n_blocks": 2, "max_exact_users": users - 1}
     work = user_knn_work(activity(world), knobs, Place(2))
-    assert work.pairs == (np.bincount(pairs[:, 1]).astype(float) ** 2).sum() / 2
-    own = pairs[pairs[:, 0] % 2 == 0]
-    n_own = len(np.unique(own[:, 0]))
-    assert within(2, work.task_bytes, 24 * len(own) + 12 * 10 * n_own + 16 * (pairs[:, 1].max() + 1))
-    clustered = user_knn_work(activity(world), {**knobs, "max_exact_users": users - 1}, Place(2))
-    assert clustered.shuffle_bytes - work.shuffle_bytes == 12 * len(pairs) * ((1 + 2 + 2) - (2 + 1))
+    square = (np.bincount(pairs[:, 1]).astype(float) ** 2).sum()
+    assert work.pairs == square / 2
+    # 2 of 8 clusters; two assignments to 8 centroids; 5 measured.
+    additions = next(step.amount for step in work.steps if step.rate == "additions")
+    assert additions == pytest.approx(square / 4 + 2 * len(pairs) * 8 / 8 + 2 * 5 * len(pairs) / users)
+    # Fewer probes are cheaper, and capped items.
+    less = [user_knn_work(activity(world), {**knobs, **lever}, Place(2)) for lever in ({"n_probes": 1}, {"max_users_per_item": 10})]
+    assert all(one.flops < work.flops and one.shuffle_bytes < work.shuffle_bytes for one in less)
 
 
 def test_long_lists_of_few_entries_take_their_room():
