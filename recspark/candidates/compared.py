@@ -122,7 +122,7 @@ def compare(
     popularity_damping: float,
     bm25_k1: float,
     bm25_b: float,
-    asymmetry: float = 0.5,
+    asymmetry: float,
 ) -> tuple[DataFrame, Rules]:
     """`learnt_entries` with the values that are compared, and the rules that `spread_histories` and `neighbours_of` take.
 

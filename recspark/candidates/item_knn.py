@@ -19,6 +19,7 @@ def build_item_knn(
     *,
     weights: dict[str, float],
     similarity: Similarity = "cosine",
+    asymmetry: Share = 0.5,
     weighting: Weighting = "none",
     n_neighbours: PositiveInt = 100,
     min_support: PositiveInt = 2,
@@ -48,6 +49,8 @@ def build_item_knn(
     Args:
         weights: weight of each event type; 0 leaves it out.
         similarity: the measure.
+        asymmetry: cosine: the share of the norms that is the list's own item's; .5 is the plain cosine. Above, popular neighbours count
+            for more; below, for less.
         weighting: of the columns that cosine compares: none, tf_idf or bm25, which trust users with few items more.
         n_neighbours: neighbours kept of each item.
         min_support: pairs with fewer users in common are chance, and left out.
@@ -64,8 +67,8 @@ def build_item_knn(
         seed: of the sample of long histories.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times, or of ratings; a weighting or a
-            form of shrinkage that the measure does not have.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times, or of ratings; a weighting, an
+            asymmetry or a form of shrinkage that the measure does not have.
     """
     n_blocks = n_blocks or n_slots
     entries, rules = compare(
@@ -77,6 +80,7 @@ def build_item_knn(
         popularity_damping=popularity_damping,
         bm25_k1=bm25_k1,
         bm25_b=bm25_b,
+        asymmetry=asymmetry,
     )
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     found = neighbours_of(histories, rules, n_blocks=n_blocks, n=n_neighbours, min_support=min_support)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from pydantic import PositiveInt
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recspark.candidates.proposals import propose
@@ -27,8 +27,11 @@ def _neighbour_lists(neighbours: DataFrame, lists: Lists, max_neighbours: int) -
     """user_idx, neighbours, similarities: a row a user, best first, then by index."""
     rows = neighbours.filter((F.col("kind") == USER) & (F.col("source") == "user_knn"))
     user, other = ("idx", "neighbour_idx") if lists == "own" else ("neighbour_idx", "idx")
-    ordered = F.sort_array(F.collect_list(F.struct((-F.col("score")).alias("rank"), F.col(other).alias("other"), "score")))
-    best = rows.groupBy(F.col(user).alias("user_idx")).agg(F.slice(ordered, 1, max_neighbours).alias("_best"))
+    # Cut before they are gathered: somebody may be in everybody's list.
+    place = F.row_number().over(Window.partitionBy(user).orderBy(F.col("score").desc(), other))
+    kept = rows.withColumn("_place", place).filter(F.col("_place") <= max_neighbours)
+    ordered = F.sort_array(F.collect_list(F.struct("_place", F.col(other).alias("other"), "score")))
+    best = kept.groupBy(F.col(user).alias("user_idx")).agg(ordered.alias("_best"))
     return best.select("user_idx", F.col("_best.other").alias("neighbours"), F.col("_best.score").alias("similarities"))
 
 

@@ -37,6 +37,12 @@ def test_two_users_by_hand(events) -> None:  # type: ignore[no-untyped-def]
     assert rows(frame) == [(0, 1, score, 2, 0), (1, 0, score, 2, 0)]
 
 
+def test_asymmetry_by_hand(events) -> None:  # type: ignore[no-untyped-def]
+    # The same columns, squares 5 and 2: all of the norm is the own item's.
+    found = build_item_knn(events([(0, 0), (1, 0), (1, 0), (0, 1), (1, 1)]), weights=USE, asymmetry=1.0, shrinkage=0.0)
+    assert [row[:3] for row in rows(found)] == [(0, 1, pytest.approx(3 / 5)), (1, 0, pytest.approx(3 / 2))]
+
+
 @pytest.mark.parametrize(
     ("similarity", "weighting", "form"),
     [
