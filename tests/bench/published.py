@@ -145,7 +145,7 @@ TRIALS = (
         GOWALLA,
         tuple(
             _gowalla("popularity", "popular", 0.0416, 0.0317, "check", DATA)
-            + _gowalla("ItemKNN (published: cosine)", "item_knn", 0.1570, 0.1214, "reach", ITEMKNN)
+            + _gowalla("ItemKNN, cosine", "item_knn", 0.1570, 0.1214, "reach", ITEMKNN)
             + _gowalla("iALS, d=128", "als", None, None, "beside", "nobody has published it here")
         ),
     ),
