@@ -84,7 +84,7 @@ def similarity(
     scale: Scale = 1.0,
     runs: Runs = 3,
     json: Json = None,
-    users_scale: Annotated[float, typer.Option(help="Share of the world for user-user.")] = 0.1,
+    users_scale: Annotated[float, typer.Option(help="Share of the world for user-user.")] = 0.3,
     cores: Cores = 2,
     memory: Memory = "3g",
 ) -> None:

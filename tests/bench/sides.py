@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -110,6 +111,14 @@ def watched(pid: int) -> Iterator[dict[str, int]]:
         look()
 
 
+def _in_words(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """What fails in a side's process is told as text: errors of the JVM cannot be sent as they are."""
+    try:
+        return function(*arguments, **named)
+    except Exception:
+        raise RuntimeError(traceback.format_exc()) from None
+
+
 class Side:
     """One process that keeps what it has loaded between calls. Functions must be importable; they run one at a time."""
 
@@ -118,7 +127,7 @@ class Side:
         self._pid: int = self._pool.submit(os.getpid).result()
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        return self._pool.submit(function, *arguments, **named).result()
+        return self._pool.submit(_in_words, function, arguments, named).result()
 
     def measure(self, function: Callable[..., tuple[float, Any]], *arguments: Any, **named: Any) -> Measured:
         """`function` returns its own seconds, so that nothing of the way there and back is counted, and a result.

@@ -144,7 +144,7 @@ def bench_topk(bench: Bench, size: Size, *, rank: int = 64, with_mllib: bool = F
     bench.add_pair(name, name, IMPLICIT, measured, size, target=TOPK_TARGET, check=check, limits=reached)
     if with_mllib:
         _topk_against_mllib(bench, ML1M, rank, with_mask=True)
-        _topk_against_mllib(bench, ml20m(0.1), rank, with_mask=False)
+        _topk_against_mllib(bench, ml20m(0.3), rank, with_mask=False)
 
 
 def _topk_against_mllib(bench: Bench, size: Size, rank: int, *, with_mask: bool) -> None:
