@@ -91,7 +91,10 @@ def _prepare_machine(settings: Mapping[str, str]) -> None:
 def n_slots(session: SparkSession) -> int:
     """How many tasks run at once: what a stage whose tasks wait for each other may have at most."""
     scheduler = session.sparkContext._jsc.sc()
-    return int(scheduler.maxNumConcurrentTasks(scheduler.resourceProfileManager().defaultResourceProfile()))
+    profile = scheduler.resourceProfileManager().defaultResourceProfile()
+    if not scheduler.maxNumConcurrentTasks(profile):
+        session.range(1).count()  # no executor has come yet: a job waits for one
+    return int(scheduler.maxNumConcurrentTasks(profile))
 
 
 def require(check: Check) -> None:
