@@ -118,7 +118,7 @@ def growth_(scale: Scale = 1.0, runs: Runs = 3, json: Json = None, cores: Cores 
 
 
 @app.command(name="cluster")
-def cluster_(scale: Scale = 0.1, runs: Runs = 3, json: Json = None) -> None:
+def cluster_(scale: Scale = 0.5, runs: Runs = 3, json: Json = None) -> None:
     """ALS and similarity on a standalone cluster of this machine: two workers of one core against one, and the same tables."""
     _bench(lambda bench: cluster.bench_cluster(bench, ml20m(scale)), 2, runs, "1g", json)
 
