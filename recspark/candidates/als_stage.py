@@ -24,7 +24,7 @@ from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError, LimitError
 from recspark.handover.arrays import Published
 from recspark.handover.files import PROGRESS, read_whole, write_whole
-from recspark.handover.peers import Peers, blocks_of, meet
+from recspark.handover.peers import Peers, blocks_of, cannot_meet, meet
 from recspark.kernels.als_events import Block, build_block
 
 # A block's part of the fit, as the driver hears of it: one row a task.
@@ -178,8 +178,8 @@ def _known_items(fit: Fit, mean: float) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _refuse_dynamic_allocation(enabled: str, master: str) -> None:
-    """Say why the blocks cannot run at once, before Spark refuses them. Without a cluster Spark allocates nothing."""
-    if enabled.lower() == "true" and not master.startswith("local"):
+    """Say why the blocks cannot run at once, before Spark refuses them."""
+    if cannot_meet(enabled, master):
         raise ConfigError(
             "spark.dynamicAllocation.enabled is true, and vectors_als.engine: blocked runs its tasks as one barrier stage, which dynamic "
             "allocation excludes: set spark.dynamicAllocation.enabled=false with enough executors, or vectors_als.engine: mllib"

@@ -30,23 +30,17 @@ LEAST_WEIGHT, MOST_WEIGHT = 2.0**-60, 2.0**60
 _RESIDUE = 1e-9
 
 
-def weight_column(weights: dict[str, float], value_as: ValueAs, half_life_days: float | None) -> str | None:
-    """`weight`, or None where every event that is learnt from weighs 1."""
-    ones = value_as == "ignore" and half_life_days is None and {weight for weight in weights.values() if weight > 0} == {1.0}
-    return None if ones else "weight"
-
-
-def learnt_events(interactions: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None) -> DataFrame:
-    """The events that weigh more than 0, with `weight`."""
-    if weight_column(weights, value_as, half_life_days) is None:
-        return interactions.filter(type_weight(weights).isNotNull()).withColumn("weight", F.lit(1.0))
-    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days).filter("weight > 0")
-    return weighted.withColumn("weight", F.least(F.greatest("weight", F.lit(LEAST_WEIGHT)), F.lit(MOST_WEIGHT)))
-
-
 def entries_of(events: DataFrame, value: str | None) -> DataFrame:
     """What `spread_histories` is given; without a value every event counts 1."""
     return events.select("user_idx", "item_idx", *([F.col(value).alias("value")] if value else []))
+
+
+def weighted_entries(interactions: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None) -> DataFrame:
+    """The entries of the events that weigh more than 0, with their weights; no values where every one of them weighs 1."""
+    if value_as == "ignore" and half_life_days is None and {weight for weight in weights.values() if weight > 0} == {1.0}:
+        return entries_of(interactions.filter(type_weight(weights).isNotNull()), None)
+    weighted = with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days).filter("weight > 0")
+    return entries_of(weighted.withColumn("weight", F.least(F.greatest("weight", F.lit(LEAST_WEIGHT)), F.lit(MOST_WEIGHT))), "weight")
 
 
 def learnt_entries(
@@ -61,8 +55,7 @@ def learnt_entries(
         if half_life_days is not None:
             raise ConfigError(f"half_life_days is {half_life_days} and similarity pearson: ratings do not decay; leave half_life_days out")
         return entries_of(keep_latest_ratings(interactions, weights), "rating")
-    events = learnt_events(interactions, weights, value_as, half_life_days)
-    return entries_of(events, weight_column(weights, value_as, half_life_days))
+    return weighted_entries(interactions, weights, value_as, half_life_days)
 
 
 def transposed(entries: DataFrame) -> DataFrame:

@@ -36,8 +36,8 @@ from recspark.kernels.similarity import Measure
 NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 # Entries in a binary row. Thousands of rows make one Arrow batch, which must not hold gigabytes.
 _CHUNK = 1 << 11
-# Entries that a task of the first stage holds before it hands them on.
-_GATHERED = 1 << 22
+_GATHERED = 1 << 22  # entries that a task of the first stage holds before it hands them on
+ANY_GAP = (1 << 31) - 1  # of STEPS: further apart than any two
 # A block of users -> what of each entry is added up, float64 or int64, and what is summed of each item, float64.
 Weigh = Callable[[Histories], tuple[np.ndarray, np.ndarray]]
 
@@ -48,8 +48,18 @@ class Rules(NamedTuple):
     mode: int
     weigh: Weigh
     measure: Callable[[np.ndarray, np.ndarray, int], Measure]  # counts, sums [n_items], number of histories
-    max_gap: int = (1 << 31) - 1
+    max_gap: int = ANY_GAP
     divide: bool = False  # each list by the sum of its scores
+
+    @property
+    def given(self) -> type:
+        """What the entries' values come as."""
+        return np.int64 if self.mode == STEPS else np.float64
+
+    @property
+    def sent(self) -> type:
+        """What histories' values go to the blocks as."""
+        return np.int32 if self.mode == STEPS else np.float32
 
 
 def _flat(column: pa.Array, dtype: type) -> np.ndarray:
@@ -135,16 +145,15 @@ def _totals_for(totals: Totals, block: int, n_histories: int) -> pa.RecordBatch:
     return _packed_rows(block, False, ends, n_histories, columns)
 
 
-def _histories_from(batches: Iterable[pa.RecordBatch], rules: Rules, has_values: bool, limit: int | None, seed: int) -> Histories | None:
+def _histories_from(batches: Iterable[pa.RecordBatch], rules: Rules, limit: int | None, seed: int) -> Histories | None:
     """The capped histories of the users that `_gather_by_user` has put into one partition; None where there are none."""
-    kind = np.int64 if rules.mode == STEPS else np.float64
-    kinds = {"users": np.int64, "items": np.int32} | ({"values": kind} if has_values else {})
-    parts = [tuple(_flat(batch.column(name), one) for name, one in kinds.items()) for batch in batches]
+    kinds = {"users": np.int64, "items": np.int32, "values": rules.given}
+    parts = [tuple(_flat(batch.column(name), kinds[name]) for name in kinds if name in batch.schema.names) for batch in batches]
     if not any(len(part[0]) for part in parts):
         return None
     users, items, *given = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     parts.clear()
-    values = given[0] if given else np.ones(len(users), kind)
+    values = given[0] if given else np.ones(len(users), rules.given)
     return as_histories(users, items, values, limit=limit, seed=seed, steps=rules.mode == STEPS)
 
 
@@ -154,10 +163,9 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
     Entries without the column `value` have the value 1. Block b is in partition b: first the totals of all items, then every whole
     history that holds an item with index modulo n_blocks equal to b. Memory of a task: 60 bytes an entry of its users.
     """
-    kind, has_values = (np.int64 if rules.mode == STEPS else np.float64), "value" in entries.columns
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        histories = _histories_from(batches, rules, has_values, max_items_per_user, seed)
+        histories = _histories_from(batches, rules, max_items_per_user, seed)
         if histories is None:
             return
         values, summed = rules.weigh(histories)
@@ -166,24 +174,23 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
         totals = totals_of(histories.items, summed)
         for block in range(n_blocks):
             yield _totals_for(totals, block, len(histories.users))
-            yield _histories_of(histories, block, n_blocks, np.int32 if rules.mode == STEPS else np.float32)
+            yield _histories_of(histories, block, n_blocks, rules.sent)
 
-    packed = _gather_by_user(entries, n_blocks, kind).mapInArrow(run, _PACKED)
+    packed = _gather_by_user(entries, n_blocks, rules.given).mapInArrow(run, _PACKED)
     return spread(packed, "block", n_blocks).sortWithinPartitions("block", "is_history")
 
 
 def weighed_entries(entries: DataFrame, rules: Rules, *, n_blocks: int, max_items_per_user: int | None, seed: int) -> DataFrame:
     """user_idx, item_idx, value: what `spread_histories` compares (capped and weighed), as loose entries; 1 where only who counts."""
-    has_values = "value" in entries.columns
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        histories = _histories_from(batches, rules, has_values, max_items_per_user, seed)
+        histories = _histories_from(batches, rules, max_items_per_user, seed)
         if histories is not None:
             values = rules.weigh(histories)[0] if rules.mode != COUNT else np.ones(len(histories.items))
             columns = [np.repeat(histories.users, np.diff(histories.offsets)), histories.items, values.astype(np.float64)]
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=["user_idx", "item_idx", "value"])
 
-    return _gather_by_user(entries, n_blocks, np.float64).mapInArrow(run, "user_idx bigint, item_idx int, value double")
+    return _gather_by_user(entries, n_blocks, rules.given).mapInArrow(run, "user_idx bigint, item_idx int, value double")
 
 
 def _values_of(histories: pa.RecordBatch, kind: type) -> np.ndarray:
@@ -203,7 +210,7 @@ class BlockOfItems:
     def __init__(self, block: int, n_blocks: int, rules: Rules, n: int | None) -> None:
         self.number, self.n_histories = block, 0
         self._n_blocks, self._rules, self._n = n_blocks, rules, n
-        self._totals = no_totals()
+        self.totals = no_totals()
         self._waiting: list[tuple[np.ndarray, ...]] = []
         self._n_entries = 0
         self._sums: Sums | None = None
@@ -214,26 +221,21 @@ class BlockOfItems:
         for row in range(first):
             one = rows.slice(row, 1)
             kinds = {"items": np.int32, "counts": np.int64, "high": np.float64, "low": np.float64}
-            self._totals = add_totals(self._totals, Totals(*(_flat(one.column(name), kind) for name, kind in kinds.items())))
+            self.totals = add_totals(self.totals, Totals(*(_flat(one.column(name), kind) for name, kind in kinds.items())))
             self.n_histories += one.column("n_histories")[0].as_py()
         histories = rows.slice(first)
         kinds = {"users": np.int64, "lengths": np.int32, "items": np.int32}
         users, lengths, items = (_flat(histories.column(name), kind) for name, kind in kinds.items())
-        self._waiting.append((users, lengths, items, _values_of(histories, np.int32 if self._rules.mode == STEPS else np.float32)))
+        self._waiting.append((users, lengths, items, _values_of(histories, self._rules.sent)))
         self._n_entries += len(items)
         if self._n_entries >= ENTRIES_AT_ONCE:
             block = self.block
             self._sums = fold(block, self._sums or no_sums(block), self.take())
 
     @property
-    def counts(self) -> np.ndarray:
-        """Of each item the number of histories that hold it."""
-        return self._totals.counts
-
-    @property
     def block(self) -> Block:
-        triangle = self._n is None or len(self.counts) * self._n <= PLACES
-        return Block(self.number, self._n_blocks, by_popularity(self.counts), triangle, self._rules.mode, self._rules.max_gap)
+        triangle = self._n is None or len(self.totals.counts) * self._n <= PLACES
+        return Block(self.number, self._n_blocks, by_popularity(self.totals.counts), triangle, self._rules.mode, self._rules.max_gap)
 
     def take(self) -> Histories:
         """The waiting histories; without values where all are 1."""
@@ -247,7 +249,7 @@ class BlockOfItems:
         return self._sums or no_sums(block)
 
     def neighbours(self, n: int, min_support: int) -> Neighbours:
-        block, totals = self.block, self._totals
+        block, totals = self.block, self.totals
         measure = self._rules.measure(totals.counts, totals.high + totals.low, self.n_histories)
         return top_neighbours(block, self.carried(block), self.take(), measure, n=n, min_support=min_support)
 

@@ -10,15 +10,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from recspark.candidates.compared import entries_of
-from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
+from recspark.candidates.cooccurring import ANY_GAP, Rules, neighbours_of, spread_histories
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import STEPS
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, measure_of
 from recspark.tables.lineage import LearnRows, Slots
 from recspark.tables.weights import type_weight
-
-_NO_LIMIT = (1 << 31) - 1
 
 
 def _steps(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +68,7 @@ def build_item_next(
         # Of columns of ones the sum of squares is the count.
         return measure_of(similarity, counts, counts, n_histories, shrinkage=shrinkage, alpha=popularity_damping)
 
-    rules = Rules(STEPS, _steps, measure, max_gap=max_gap or _NO_LIMIT)
+    rules = Rules(STEPS, _steps, measure, max_gap=max_gap or ANY_GAP)
     entries = entries_of(interactions.filter(type_weight(weights).isNotNull()), "event_order")
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     found = neighbours_of(histories, rules, n_blocks=n_blocks, n=n_neighbours, min_support=min_support)

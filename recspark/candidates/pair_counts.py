@@ -47,7 +47,7 @@ def count_pairs(
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for items in blocks_of(batches, n_blocks, rules, None):
-            counts = items.counts
+            counts = items.totals.counts
             own = np.flatnonzero(counts)
             own = own[own % n_blocks == items.number]
             yield _rows(own, own, counts[own])

@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recspark.candidates.compared import entries_of, learnt_events, weight_column
+from recspark.candidates.compared import weighted_entries
 from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
 from recspark.columns import ITEM
 from recspark.kernels.cooccurrence import DOT
@@ -81,7 +81,7 @@ def build_rp3beta(
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:
         return measure_of("walk", counts, sums, n_histories, shrinkage=0.0, alpha=alpha, beta=beta)
 
-    entries = entries_of(learnt_events(interactions, weights, value_as, half_life_days), weight_column(weights, value_as, half_life_days))
+    entries = weighted_entries(interactions, weights, value_as, half_life_days)
     rules = Rules(DOT, weigh, measure, divide=normalize)
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     found = neighbours_of(histories, rules, n_blocks=n_blocks, n=n_neighbours, min_support=min_support)

@@ -16,12 +16,12 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from recspark.candidates.cooccurring import NEIGHBOURS
 from recspark.candidates.spreading import runs_of, spread
 from recspark.candidates.user_vectors import SCHEMA, vectors_of
 from recspark.kernels.lists import NeighbourRows
 from recspark.kernels.user_neighbours import BlockSearch, Measure, Nearest
 
-_NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 # A centroid is copied to every task, and one of many users has most items: of each, so many of the heaviest entries are kept.
 _HEAVIEST = 1000
 # A cluster of more than so many times the mean is split: its work is its members times its visitors.
@@ -48,7 +48,7 @@ def _search(rows: DataFrame, n: int, measure: Measure) -> DataFrame:
             search.offer(vectors_of([some]))
         yield from found(search)
 
-    return rows.select("user_idx", "items", "weights", "_run").sortWithinPartitions("_run").mapInArrow(run, _NEIGHBOURS)
+    return rows.select("user_idx", "items", "weights", "_run").sortWithinPartitions("_run").mapInArrow(run, NEIGHBOURS)
 
 
 def _heaviest(vectors: DataFrame) -> DataFrame:

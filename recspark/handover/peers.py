@@ -110,6 +110,11 @@ class Peers:
         return parts
 
 
+def cannot_meet(dynamic_allocation: str, master: str) -> bool:
+    """Whether the settings `spark.dynamicAllocation.enabled` and `spark.master` exclude barrier stages; without a cluster nothing is allocated."""
+    return dynamic_allocation.lower() == "true" and not master.startswith("local")
+
+
 def meet(rank: int, host: str, tell_all: Callable[[str], Sequence[str]]) -> Peers:
     """Connect the tasks that call this at once, each with its rank and the name that the others know its machine by.
 

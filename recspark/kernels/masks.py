@@ -112,13 +112,18 @@ def has_room(item: int, quota: Quota, taken: np.ndarray) -> bool:
 
 
 @njit(cache=True)
+def _count(item: int, quota: Quota, taken: np.ndarray, by: int) -> None:
+    if quota.most > 0 and item < quota.offsets.size - 1:
+        for category in quota.categories[quota.offsets[item] : quota.offsets[item + 1]]:
+            taken[category] += by
+
+
+@njit(cache=True)
 def count_items(items: np.ndarray, quota: Quota, taken: np.ndarray, by: int) -> None:
     """Add `by` to `taken` for each category of each of the items."""
     if quota.most > 0:
         for item in items:
-            if item < quota.offsets.size - 1:
-                for category in quota.categories[quota.offsets[item] : quota.offsets[item + 1]]:
-                    taken[category] += by
+            _count(item, quota, taken, by)
 
 
 @njit(cache=True)
@@ -126,7 +131,5 @@ def takes_place(item: int, quota: Quota, taken: np.ndarray) -> bool:
     """Whether the item has room in the list; if so it is counted there."""
     if not has_room(item, quota, taken):
         return False
-    if quota.most > 0 and item < quota.offsets.size - 1:
-        for category in quota.categories[quota.offsets[item] : quota.offsets[item + 1]]:
-            taken[category] += 1
+    _count(item, quota, taken, 1)
     return True

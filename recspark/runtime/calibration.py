@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from recspark.handover.files import read_whole, write_whole
-from recspark.handover.peers import Peers, meet
+from recspark.handover.peers import Peers, cannot_meet, meet
 from recspark.preflight.rates import measure_slot
 from recspark.preflight.work import Rates
 from recspark.runtime.inputs import digest
@@ -68,8 +68,14 @@ def rates_of(spark: SparkSession, *, anew: bool = False) -> Rates:
 
 
 def _has_barriers(spark: SparkSession) -> bool:
-    """Whether tasks may wait for each other: dynamic allocation excludes it, and means nothing in local mode."""
-    return str(spark.conf.get("spark.master", "")).startswith("local") or spark.conf.get("spark.dynamicAllocation.enabled", "") != "true"
+    """Whether tasks may wait for each other."""
+    return not cannot_meet(*(str(spark.conf.get(name, "")) for name in ("spark.dynamicAllocation.enabled", "spark.master")))
+
+
+def _met() -> Peers:
+    context = BarrierTaskContext.get()
+    rank = context.partitionId()
+    return meet(rank, context.getTaskInfos()[rank].address.rsplit(":", 1)[0], context.allGather)
 
 
 def _measure(spark: SparkSession, together: bool) -> Rates:
@@ -79,15 +85,7 @@ def _measure(spark: SparkSession, together: bool) -> Rates:
     def slot(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
             pass
-        if not together:
-            with Peers(0, [None]) as alone:
-                found = json.dumps(measure_slot(alone))
-            yield pa.RecordBatch.from_arrays([pa.array([found])], names=["found"])
-            return
-        context = BarrierTaskContext.get()
-        rank = context.partitionId()
-        host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
-        with meet(rank, host, context.allGather) as peers:
+        with _met() if together else Peers(0, [None]) as peers:
             found = json.dumps(measure_slot(peers))
         yield pa.RecordBatch.from_arrays([pa.array([found])], names=["found"])
 
