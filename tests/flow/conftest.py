@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,17 @@ def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     return tmp_path / "world"
 
 
-def forget(spark: Any, warehouse: Path, jobs: set[str]) -> None:
-    """Make the ledger forget that these jobs were done: what remains to do after a run that was stopped before them.
+def forget(spark: Any, warehouse: Path, jobs: AbstractSet[str] = frozenset(), slices: AbstractSet[str] = frozenset()) -> None:
+    """Make the ledger forget that these jobs, and whatever was done at these slices, were done: what remains to do after a run that
+    was stopped before them.
 
     The rows stay under another name, and name no version: commit numbers are never given twice, and what the jobs wrote
     is no state of the warehouse any more.
     """
-    names = ", ".join(f"'{job}'" for job in sorted(jobs))
+    listed = {column: ", ".join(f"'{name}'" for name in sorted(names)) for column, names in (("job", jobs), ("slice", slices)) if names}
+    chosen = " OR ".join(f"{column} IN ({names})" for column, names in listed.items())
     forgotten = "job = concat('forgotten_', job), outputs = CAST(map() AS MAP<STRING, BIGINT>)"
-    spark.sql(f"UPDATE delta.`{warehouse / 'runs'}` SET {forgotten} WHERE job IN ({names})")
+    spark.sql(f"UPDATE delta.`{warehouse / 'runs'}` SET {forgotten} WHERE {chosen}")
 
 
 def committed(spark: Any, warehouse: Path) -> Ledger:
