@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import reduce
-from typing import Any
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Window
@@ -27,25 +24,19 @@ def compare_warehouses(one: Store, other: Store) -> dict[str, str]:
     """
     left, right = Ledger(one, run_id="compare").versions, Ledger(other, run_id="compare").versions
     differences = dict.fromkeys(sorted(set(left) ^ set(right)), "is only in one of the two")
-    both = [table for table in TABLES if table.name in left and table.name in right]
-    frames = {
-        table.name: (_compared(one.read(table.name, left[table.name]), table), _compared(other.read(table.name, right[table.name]), table))
-        for table in both
-    }
-    # One query for all: what a query costs beside its work is most of it where tables are small.
-    sums = [_hash_sum(frame).withColumn("table", F.lit(name)) for name, pair in frames.items() for frame in pair]
-    found: dict[str, set[tuple[int, Any]]] = defaultdict(set)
-    for row in reduce(DataFrame.unionByName, sums).collect() if sums else []:
-        found[row["table"]].add((row["n"], row["sum"]))
-    for table in both:
-        if len(found[table.name]) > 1 and (words := difference(*frames[table.name], table.key)):
-            differences[table.name] = words
+    for table in TABLES:
+        if table.name in left and table.name in right:
+            found = _table_difference(one.read(table.name, left[table.name]), other.read(table.name, right[table.name]), table)
+            if found:
+                differences[table.name] = found
     return differences
 
 
-def _compared(frame: DataFrame, table: Table) -> DataFrame:
-    """The columns that must be equal."""
-    return frame.select(*(column.name for column in table.columns if not column.volatile))
+def _table_difference(one: DataFrame, other: DataFrame, table: Table) -> str:
+    columns = [column.name for column in table.columns if not column.volatile]
+    one, other = one.select(*columns), other.select(*columns)
+    hashes = _hash_sum(one).unionByName(_hash_sum(other)).collect()
+    return "" if hashes[0] == hashes[1] else difference(one, other, table.key)
 
 
 def _hash_sum(frame: DataFrame) -> DataFrame:
