@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +112,9 @@ def copied(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
     return tmp_path / "world"
 
 
-def forget(spark: Any, warehouse: Path, jobs: AbstractSet[str] = frozenset(), slices: AbstractSet[str] = frozenset()) -> None:
-    """Make the ledger forget that these jobs, and whatever was done at these slices, were done: what remains to do after a run that
-    was stopped before them.
+def forget(spark: Any, warehouse: Path, jobs: Collection[str], slices: Collection[str] = ()) -> None:
+    """Make the ledger forget that these jobs were done, and all that was done at these slices: what remains to do after a run that was
+    stopped before them.
 
     The rows stay under another name, and name no version: commit numbers are never given twice, and what the jobs wrote
     is no state of the warehouse any more.
