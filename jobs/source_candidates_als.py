@@ -1,6 +1,6 @@
 """vectors, requests, seen, item_features -> source_candidates: the items nearest to the user's vector."""
 
-from recspark.candidates.als import score_als_candidates
+from recspark.candidates.by_vectors import score_als_candidates
 from recspark.runtime.job import Job
 from recspark.tables import SOURCE_CANDIDATES
 

@@ -19,6 +19,7 @@ LATEST_FIRST: Final = (TEST, TUNE, FIT)
 # Kinds of rows in `vectors` and `neighbours`.
 USER: Final = "user"
 ITEM: Final = "item"
+REQUEST: Final = "request"
 
 # Padding of item arrays in fixed-length lists; item indexes start at 0.
 NO_CATEGORY: Final = -1

@@ -1,11 +1,10 @@
-"""Matrix factorisation by alternating least squares: vectors of users and items, and the items nearest to each user."""
+"""Matrix factorisation by alternating least squares: vectors of users and items."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,46 +13,12 @@ from recspark.candidates.als_blocks import Recipe
 from recspark.candidates.als_mllib import fit_mllib, no_vectors
 from recspark.candidates.als_stage import Fit, fit_blocks
 from recspark.candidates.fold_in import fitted_side, fold_in
-from recspark.candidates.proposals import Kernel, matrix, propose
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
-from recspark.columns import ITEM, USER
+from recspark.columns import ITEM
 from recspark.errors import ConfigError
 from recspark.handover.arrays import publish
-from recspark.kernels.factors import item_factors, top_items_by_factors
-from recspark.kernels.masks import Mask
-from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
+from recspark.tables.lineage import ContextRows, Earlier, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
-
-
-def score_als_candidates(
-    vectors: DataFrame,
-    requests: DataFrame,
-    seen: DataFrame,
-    item_vectors: ItemVectors,
-    item_features: ItemFeatures,
-    *,
-    n_candidates: PositiveInt = 100,
-) -> DataFrame:
-    """For each request whose user has a vector the n_candidates items with the largest dot product plus biases: allowed, not seen.
-
-    Exact search over all items, in tiles. Requests without a user vector, or without any item left, have no row.
-
-    Args:
-        n_candidates: how many items to propose; each costs space, and work in every later step.
-    """
-
-    def open_kernel() -> Kernel:
-        vectors = item_vectors.arrays()
-        items = item_factors(*(vectors[name] for name in ("idx", "vector", "bias")))
-
-        def kernel(batch: pa.RecordBatch, mask: Mask) -> tuple[np.ndarray, np.ndarray]:
-            return top_items_by_factors(matrix(batch.column("vector")), batch.column("bias").to_numpy(), items, mask, n_candidates)
-
-        return kernel
-
-    users = vectors.filter((F.col("kind") == USER) & (F.col("source") == "als"))
-    known = requests.join(users.select(F.col("idx").alias("user_idx"), "vector", "bias"), "user_idx")
-    return propose(known.select("request_idx", "vector", "bias"), seen, item_features, open_kernel)
 
 
 def _weighted_events(

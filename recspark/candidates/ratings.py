@@ -12,7 +12,7 @@ from recspark.candidates.baseline import damped_biases
 from recspark.candidates.weights import keep_latest_ratings
 from recspark.columns import ITEM, USER
 from recspark.errors import ConfigError
-from recspark.tables.lineage import LearnRows
+from recspark.tables.lineage import AlsVectors, LearnRows
 
 Method = Literal["als", "item_knn", "user_knn"]
 _PAIR = ("request_idx", "item_idx")
@@ -29,7 +29,7 @@ def _labelled_pairs(labels: DataFrame, requests: DataFrame) -> DataFrame:
 
 def _factors(vectors: DataFrame, kind: str, index: str, index_type: str) -> DataFrame:
     """The vectors of one kind, renamed to stand beside those of the other."""
-    rows = vectors.filter((F.col("kind") == kind) & (F.col("source") == "als"))
+    rows = vectors.filter(F.col("kind") == kind)
     return rows.select(
         F.col("idx").cast(index_type).alias(index), F.col("vector").alias(f"{kind}_vector"), F.col("bias").alias(f"{kind}_bias")
     )
@@ -112,7 +112,7 @@ def _with_fallback(pairs: DataFrame, ratings: DataFrame, minimum: float | None, 
 def build_predictions(
     labels: DataFrame,
     requests: DataFrame,
-    vectors: DataFrame | None,
+    vectors: AlsVectors | None,
     neighbours: DataFrame | None,
     interactions: LearnRows,
     *,

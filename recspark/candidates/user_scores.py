@@ -17,7 +17,7 @@ from recspark.columns import PAD_ITEM, USER
 from recspark.kernels.masks import Mask, rows_of
 from recspark.kernels.ragged import as_ragged
 from recspark.kernels.user_proposals import top_items_by_users
-from recspark.tables.lineage import ItemFeatures, LearnRows, Slots
+from recspark.tables.lineage import ItemFeatures, LearnRows, OwnNeighbours, Slots
 from recspark.tables.weights import type_weight
 
 Lists = Literal["own", "others"]
@@ -25,7 +25,7 @@ Lists = Literal["own", "others"]
 
 def _neighbour_lists(neighbours: DataFrame, lists: Lists, max_neighbours: int) -> DataFrame:
     """user_idx, neighbours, similarities: a row a user, best first, then by index."""
-    rows = neighbours.filter((F.col("kind") == USER) & (F.col("source") == "user_knn"))
+    rows = neighbours.filter(F.col("kind") == USER)
     user, other = ("idx", "neighbour_idx") if lists == "own" else ("neighbour_idx", "idx")
     # Cut before they are gathered: somebody may be in everybody's list.
     place = F.row_number().over(Window.partitionBy(user).orderBy(F.col("score").desc(), other))
@@ -88,7 +88,7 @@ class _BlockKernel:
 def score_user_knn_candidates(
     interactions: LearnRows,
     requests: DataFrame,
-    neighbours: DataFrame,
+    neighbours: OwnNeighbours,
     seen: DataFrame,
     item_features: ItemFeatures,
     *,

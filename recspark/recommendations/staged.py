@@ -18,7 +18,15 @@ from recspark.kernels.ladder import BY_ANY, BY_VECTORS, climb, explain
 from recspark.kernels.masks import mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
-from recspark.tables.lineage import EaseNeighbours, ItemFeatures, ItemPopularity, ItemVectors, KnnNeighbours, NextNeighbours, WalkNeighbours
+from recspark.tables.lineage import (
+    AlsItemVectors,
+    EaseNeighbours,
+    ItemFeatures,
+    ItemPopularity,
+    KnnNeighbours,
+    NextNeighbours,
+    WalkNeighbours,
+)
 
 # Why a request gets fewer than k: fixed, so that they can be counted.
 TOO_FEW = "too few items are left that may be offered"
@@ -197,7 +205,7 @@ def build_staged(
     next_neighbours: NextNeighbours | None,
     walk_neighbours: WalkNeighbours | None,
     ease_neighbours: EaseNeighbours | None,
-    item_vectors: ItemVectors | None,
+    item_vectors: AlsItemVectors | None,
     ranked: DataFrame | None,
     *,
     sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006 (a knob's default, never changed)

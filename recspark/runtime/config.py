@@ -222,6 +222,7 @@ _SHARED: Mapping[str, Callable[[Settings], Any]] = {
     "clean_users.mapping": lambda settings: settings.users,
     "user_lists.mapping": lambda settings: settings.lists,
     "histories.types": lambda settings: list(settings.events.types),
+    "sequences.types": lambda settings: list(settings.events.types),
     "predictions.minimum": lambda settings: settings.events.value_bounds.min,
     "predictions.maximum": lambda settings: settings.events.value_bounds.max,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from recspark.handover.arrays import Published, publish
 from recspark.handover.export import plan_table
 from recspark.interactions.roles import keep_rows
 from recspark.runtime.deliveries import Intake
-from recspark.runtime.job import TABLES_BY_NAME, Input, Job, role_tables
+from recspark.runtime.job import TABLES_BY_NAME, Input, Job, role_tables, writers_of
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.store import Store
 from recspark.tables import STAMPED, Table
@@ -89,12 +89,16 @@ class Inputs:
     def writers(self, table: str) -> list[Job]:
         return [job for job in self.jobs.values() if job.writes.name == table]
 
+    def writers_of(self, one: Input) -> list[Job]:
+        """The jobs of this run that write what `one` reads."""
+        return writers_of(one, self.jobs.values())
+
     def is_available(self, one: Input, scope: Scope) -> bool:
         """Whether an optional input exists in this run: it has a writer, and labels exist only once their window closed."""
         if isinstance(one.marker, Source | Before):
             return True
         found = self.scope_of(one, scope)
-        if one.table is None or found is None or not self.writers(one.table):
+        if one.table is None or found is None or not self.writers_of(one):
             return False
         return not (one.table == "labels" and found.horizon is not None and not found.horizon.closed)
 
@@ -115,21 +119,21 @@ class Inputs:
         found = self.scope_of(one, scope)
         if found is None or one.table is None or not self.is_available(one, scope):
             return "absent"
-        parts = [self._slice_fingerprint(one.table, found)]
+        parts = [self._slice_fingerprint(self.writers_of(one), found)]
         if isinstance(one.marker, Rows) and scope.horizon is not None:
             at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
-            parts += [self._slice_fingerprint(name, at_horizon) for name in self.deciders(one, scope.horizon)]
+            parts += [self._slice_fingerprint(self.writers(name), at_horizon) for name in self.deciders(one, scope.horizon)]
             parts += [self._repeats, *one.marker.roles, str(scope.horizon.cut), str(scope.horizon.label_until)]
             parts += ["every_repeat"] if one.marker.every_repeat else []
         return digest(parts)
 
-    def _slice_fingerprint(self, table: str, scope: Scope) -> str:
+    def _slice_fingerprint(self, writers: Iterable[Job], scope: Scope) -> str:
         found = []
-        for job in self.writers(table):
+        for job in writers:
             entry = self.ledger.entry(job.name, scope.slice)
             if entry is None:
                 raise LineageError(
-                    f"table {table!r} at {scope.slice or 'its one slice'!r} was asked for before {job.name!r} had written it"
+                    f"table {job.writes.name!r} at {scope.slice or 'its one slice'!r} was asked for before {job.name!r} had written it"
                 )
             found.append(entry.fingerprint)
         return digest(found)
@@ -152,12 +156,12 @@ class Inputs:
         if isinstance(one.marker, AsPlan):
             return self._plan(table, found)
         if isinstance(one.marker, AsArrays):
-            return self._arrays(one.marker, found, self.fingerprint(one, scope))
+            return self._arrays(one, one.marker, found, self.fingerprint(one, scope))
         if isinstance(one.marker, Rows):
             return self._view(one, scope)
         if isinstance(one.marker, New):
             return _unstamped(self.table(table.name).where(F.col("delivery") == found.delivery))
-        frame = self.slice(table.name, found)
+        frame = self._rows_of(one, found)
         return _only_row(frame) if one.is_row else frame
 
     def table(self, name: str) -> DataFrame:
@@ -175,6 +179,11 @@ class Inputs:
         elif scope.kind == "horizon" and scope.horizon is not None:
             frame = frame.where(F.col("horizon") == scope.horizon.name)
         return _unstamped(frame)
+
+    def _rows_of(self, one: Input, scope: Scope) -> DataFrame:
+        assert one.table is not None
+        frame = self.slice(one.table, scope)
+        return frame.where(F.col("source") == one.source) if one.source else frame
 
     def earlier(self, job: Job, scope: Scope) -> DataFrame | None:
         """The job's committed rows at the newest horizon whose cut lies before that of `scope`; None where there are none."""
@@ -214,17 +223,18 @@ class Inputs:
 
     def _plan(self, table: Table, scope: Scope) -> Any:
         assert scope.horizon is not None
-        return plan_table(self.store.spark, self.store.location(table.name), self.ledger.versions[table.name], horizon=scope.horizon.name)
+        return plan_table(
+            self.store.spark, self.store.location(table.name), self.ledger.versions[table.name], horizon=scope.horizon.name, table=table
+        )
 
-    def _arrays(self, marker: AsArrays, scope: Scope, fingerprint: str) -> Published:
-        key = digest([marker.table, marker.where or "", *marker.order_by, fingerprint])
+    def _arrays(self, one: Input, marker: AsArrays, scope: Scope, fingerprint: str) -> Published:
+        key = digest([marker.table, one.source or "", marker.where or "", *marker.order_by, fingerprint])
         with self._publishing:  # two jobs of one run may ask for the same arrays at once
             if key not in self._published:
-                self._published[key] = self._publish(marker, scope)
+                self._published[key] = self._publish(self._rows_of(one, scope), marker, scope)
             return self._published[key]
 
-    def _publish(self, marker: AsArrays, scope: Scope) -> Published:
-        frame = self.slice(marker.table, scope)
+    def _publish(self, frame: DataFrame, marker: AsArrays, scope: Scope) -> Published:
         if marker.where:
             frame = frame.where(marker.where)
         rows = frame.orderBy(*marker.order_by).limit(self._published_rows + 1).toArrow()

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -40,6 +40,7 @@ class Input:
     marker: Marker | None
     optional: bool = False
     is_row: bool = False  # a table of one row a slice, given as a dict
+    source: str | None = None  # whose rows alone are read, of a table that sources write slices of
 
     @property
     def part(self) -> str | None:
@@ -134,11 +135,10 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
         if get_origin(annotation) in (Union, UnionType) and NoneType in get_args(annotation):
             optional = True
     marker = next((m for m in markers if isinstance(m, Marker)), None)
-    if isinstance(marker, AsArrays):
-        marker = replace(marker, where=_of_own_slice(marker.where, job))
     if isinstance(marker, Source):
         return Input(parameter.name, None, marker, optional)
-    if isinstance(marker, AsArrays | AsPlan | Of) or (isinstance(marker, At | Before | Rows) and marker.table):
+    source = _own_source(marker.source, job) if isinstance(marker, AsArrays | Of) else None
+    if isinstance(marker, AsArrays | AsPlan) or (isinstance(marker, At | Before | Rows) and marker.table):
         table = marker.table
     elif isinstance(marker, Before):
         table = job.writes.name
@@ -150,13 +150,13 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
             f"a parameter before the * carries a table's name, or says which in its annotation: {', '.join(TABLES_BY_NAME)}"
         )
     is_row = annotation is dict or get_origin(annotation) is dict
-    return Input(parameter.name, table, marker, optional, is_row)
+    return Input(parameter.name, table, marker, optional, is_row, source)
 
 
-def _of_own_slice(where: str | None, job: Job) -> str | None:
-    """`where` with the job's own slice in its braces: a source reads what the same source has written before."""
+def _own_source(source: str | None, job: Job) -> str | None:
+    """`source` with the job's own slice in its braces: a source reads what the same source has written before."""
     try:
-        return where.format(**job.slice) if where else where
+        return source.format(**job.slice) if source else source
     except KeyError as missing:
         raise LineageError(f"job {job.name!r} reads rows of its own {missing}, and has none: give its Job a slice with it") from missing
 
@@ -242,14 +242,22 @@ def needed_jobs(jobs: Iterable[Job]) -> dict[str, set[str]]:
 
 def _needed_by(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:
     needed: set[str] = set()
-    optional = {one.table for one in job.inputs if one.optional}
-    for read in tables_read(job):
-        if read in WRITTEN_BY_THE_RIVER or (read in optional and read not in writers):
+    for one in job.inputs:
+        if one.table is None or one.table in WRITTEN_BY_THE_RIVER or isinstance(one.marker, Before):
             continue
-        if read not in writers:
-            raise LineageError(f"job {job.name!r} reads {read!r}, which no job writes")
-        needed |= {writer.name for writer in writers[read]}
+        found = writers_of(one, writers.get(one.table, []))
+        if not found and not one.optional:
+            of = f" of source {one.source!r}" if one.source else ""
+            raise LineageError(f"job {job.name!r} reads {one.table!r}{of}, which no job writes")
+        needed |= {writer.name for writer in found}
+        if isinstance(one.marker, Rows):
+            needed |= {writer.name for decider in role_tables(one.marker) for writer in writers.get(decider, [])}
     return needed
+
+
+def writers_of(one: Input, jobs: Iterable[Job]) -> list[Job]:
+    """Of `jobs` those that write what `one` reads: its table, and where it names a source, that source's slice."""
+    return [job for job in jobs if job.writes.name == one.table and one.source in (None, job.slice.get("source"))]
 
 
 def tables_read(job: Job) -> list[str]:

@@ -76,9 +76,8 @@ def is_published(job: Job, jobs: Mapping[str, Job]) -> bool:
     """Whether one of `jobs` is given the job's lists of neighbours as arrays, as proposals are made; other tables are not asked for."""
     if job.writes.name != NEIGHBOURS.name:
         return True
-    markers = [one.marker for reader in jobs.values() for one in reader.inputs if isinstance(one.marker, AsArrays)]
-    source = f"source = '{job.slice['source']}'"
-    return any(marker.table == NEIGHBOURS.name and source in (marker.where or "") for marker in markers)
+    read = (one for reader in jobs.values() for one in reader.inputs if isinstance(one.marker, AsArrays))
+    return any(one.table == NEIGHBOURS.name and one.source == job.slice["source"] for one in read)
 
 
 class Preflight:

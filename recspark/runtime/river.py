@@ -32,7 +32,6 @@ from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
 from recspark.runtime.store import Store
 from recspark.runtime.watching import call_watched
-from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import Clock, EarlierRows, Facts, Folder, TaskSlots
@@ -97,11 +96,11 @@ class River:
             found = self.inputs.scope_of(one, scope)
             if found is None or one.table == job.writes.name:
                 continue
-            tables = [one.table] + (self.inputs.deciders(one, scope.horizon) if scope.horizon else [])
-            for table in tables:
-                at = found if table == one.table else Scope("horizon", scope.delivery, scope.horizon)
-                for writer in self.inputs.writers(table):
-                    self._demand(writer, at, wanted)
+            for writer in self.inputs.writers_of(one):
+                self._demand(writer, found, wanted)
+            for decider in self.inputs.deciders(one, scope.horizon) if scope.horizon else []:
+                for writer in self.inputs.writers(decider):
+                    self._demand(writer, Scope("horizon", scope.delivery, scope.horizon), wanted)
         if job.name in MODELS:
             for counts in self.inputs.writers(ACTIVITY):
                 self._demand(counts, scope, wanted)
@@ -240,7 +239,7 @@ class River:
                     for scope in scopes
                 ]
             )
-        if Folder in job.injected.values() and job.writes is not RANKERS:
+        if Folder in job.injected.values() and not job.writes.artefact:
             for fingerprint in fingerprints.values():
                 remove(self._folder(job, fingerprint))
         return written.n_rows
@@ -275,8 +274,8 @@ class River:
         ]
 
     def _folder(self, job: Job, fingerprint: str) -> str:
-        """Where a job works: a ranker's artefact stays there, anything else is gone once the job's rows are committed."""
-        return f"{self.store.warehouse}/{'_rankers' if job.writes is RANKERS else f'_work/{job.name}'}/{fingerprint}"
+        """Where a job works: a trained model stays there, anything else is gone once the job's rows are committed."""
+        return f"{self.store.warehouse}/{f'_{job.name}' if job.writes.artefact else f'_work/{job.name}'}/{fingerprint}"
 
     def _arguments(self, job: Job, scope: Scope, folder: str, facts: dict[str, Any]) -> dict[str, Any]:
         values = {one.parameter: self.inputs.value(one, scope) for one in job.inputs}
@@ -296,7 +295,7 @@ class River:
         if scope.horizon is not None:
             stamps["horizon"] = F.lit(scope.horizon.name)
         if job.writes.handover:
-            stamps[SHARD.name] = F.expr(f"request_idx div {SHARD_ROWS}").cast("int")
+            stamps[SHARD.name] = F.expr(f"{job.writes.key[1]} div {SHARD_ROWS}").cast("int")
         stamps |= {name: F.lit(value) for name, value in job.slice.items()}
         return frame.withColumns({name: value for name, value in stamps.items() if name in job.writes.column_names})
 

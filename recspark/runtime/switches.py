@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from recspark.errors import ConfigError
 from recspark.runtime.config import Config
 from recspark.runtime.deliveries import DELIVERED
-from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Job
+from recspark.runtime.job import WRITTEN_BY_THE_RIVER, Input, Job, writers_of
 
 PUBLISHED = ("recommendations", "similar_items")
 
@@ -17,31 +19,30 @@ def _source_of(job: Job, config: Config) -> str | None:
 
 
 def _is_named(job: Job, jobs: dict[str, Job], config: Config) -> bool:
-    """A source's proposals are wanted where `sources` names it; its neighbours also where another section does; predictions by a method."""
+    """What a source writes is wanted where `sources` names it, what others read of it also where their section does; predictions by a method."""
     if job.name == "predictions":
         return _source_of(job, config) is not None
     wanted: set[str | None] = {*config.settings.sources}
-    if job.writes.name == "neighbours":
+    if job.writes.name in ("vectors", "neighbours"):
         wanted |= {_source_of(other, config) for other in jobs.values() if not other.slice}
-    return job.writes.name not in ("source_candidates", "neighbours") or job.slice["source"] in wanted
+    return job.slice.get("source") in (None, *wanted) or job.writes.name not in ("source_candidates", "vectors", "neighbours")
 
 
-def _own_writers(job: Job, jobs: dict[str, Job], config: Config) -> list[Job]:
-    """The jobs that write what this one reads of its own source: other sources' rows are no substitute."""
-    read = {one.table for one in job.inputs if not one.optional}
-    source = _source_of(job, config)
-    return [other for other in jobs.values() if source and other.writes.name in read and other.slice.get("source") == source]
+def _writers(one: Input, job: Job, jobs: Mapping[str, Job], config: Config) -> list[Job]:
+    """The jobs that write what the input means: of its source, or the one that the job's section names, where that source writes it."""
+    every = writers_of(one, jobs.values())
+    own = [writer for writer in every if writer.slice.get("source") == _source_of(job, config)]
+    return own or every
 
 
-def _why_off(name: str, lost: dict[str, str], jobs: dict[str, Job], config: Config) -> tuple[str, str]:
+def _why_off(name: str, lost: dict[str, Input], jobs: dict[str, Job], config: Config) -> tuple[str, str]:
     """From a job that is off to what switched it off, in words; and what switches it on."""
     steps = []
     while name in lost:
-        table = lost[name]
-        steps.append(f"{name} reads {table}")
-        writers = [job for job in jobs.values() if job.writes.name == table]
-        own = [job for job in _own_writers(jobs[name], jobs, config) if job.writes.name == table]
-        name = min((job.name not in lost, not _is_named(job, jobs, config), job.name) for job in own or writers)[2]
+        one = lost[name]
+        steps.append(f"{name} reads {one.table}")
+        writers = _writers(one, jobs[name], jobs, config)
+        name = min((job.name not in lost, not _is_named(job, jobs, config), job.name) for job in writers)[2]
     source = jobs[name].source
     if name in config.jobs:
         why, cure = f"{name} is not among `sources`", "name it there"
@@ -62,15 +63,15 @@ def switched_on(jobs: dict[str, Job], config: Config) -> dict[str, Job]:
     """
 
     on = {name: job for name, job in jobs.items() if name in config.jobs and _is_named(job, jobs, config)}
-    lost: dict[str, str] = {}  # job -> the table that it needs and nobody writes
+    lost: dict[str, Input] = {}  # job -> what it needs and nobody writes
     while True:
-        written = {job.writes.name for job in on.values()} | WRITTEN_BY_THE_RIVER
-        unwritten = {
-            name: [one.table for one in job.inputs if one.table and not one.optional and one.table not in written]
-            + [writer.writes.name for writer in _own_writers(job, jobs, config) if writer.name not in on]
-            for name, job in on.items()
-        }
-        lacking = {name: tables[0] for name, tables in unwritten.items() if tables}
+        lacking: dict[str, Input] = {}
+        for name, job in on.items():
+            for one in job.inputs:
+                if one.table is None or one.optional or one.table in WRITTEN_BY_THE_RIVER:
+                    continue
+                if all(writer.name not in on for writer in _writers(one, job, jobs, config)):
+                    lacking.setdefault(name, one)
         if not lacking:
             break
         lost |= lacking

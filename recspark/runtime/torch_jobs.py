@@ -14,7 +14,7 @@ from recspark.runtime.config import Torch
 from recspark.runtime.distribute import call_each, run_torch
 from recspark.runtime.job import Job
 from recspark.runtime.progress import RiverProgress
-from recspark.tables import RANKERS, STAMPED
+from recspark.tables import STAMPED
 
 
 class TorchRunner:
@@ -46,7 +46,7 @@ class TorchRunner:
         schema = ", ".join(f"{column.name} {column.type}" for column in columns)
         if all(result is None for result in results):
             return self._spark.createDataFrame([], schema)
-        if job.writes is RANKERS:
+        if job.writes.artefact:
             return self._spark.createDataFrame([(folder, results[0]["digest"], json.dumps(results[0]))], schema)
         plan = next(value for value in call.values() if isinstance(value, Plan))
         return self._spark.read.parquet(*scored_files(results, folder, plan)).select(*(column.name for column in columns))

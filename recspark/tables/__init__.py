@@ -3,7 +3,7 @@
 from recspark.tables.candidates import CANDIDATES, EXAMPLES, NEIGHBOURS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import STAMPED, Column, Table
 from recspark.tables.evaluation import CHAMPION, METRICS, PREDICTIONS
-from recspark.tables.features import ACTIVITY, FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, USER_FEATURES
+from recspark.tables.features import ACTIVITY, FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, SEQUENCES, USER_FEATURES
 from recspark.tables.interactions import (
     CLEAN_EVENTS,
     CLEAN_ITEMS,
@@ -22,7 +22,7 @@ from recspark.tables.interactions import (
     USER_INDEX,
     USER_LISTS,
 )
-from recspark.tables.ranking import RANKED, RANKERS, SCORES
+from recspark.tables.ranking import NEXT_ITEM_MODELS, RANKED, RANKERS, SCORES
 from recspark.tables.recommendations import GATES, RECOMMENDATIONS, SIMILAR_ITEMS, STAGED
 from recspark.tables.runs import RUNS
 
@@ -48,6 +48,8 @@ TABLES: tuple[Table, ...] = (
     FEATURE_STATS,
     ITEM_FEATURES,
     USER_FEATURES,
+    SEQUENCES,
+    NEXT_ITEM_MODELS,
     VECTORS,
     NEIGHBOURS,
     SOURCE_CANDIDATES,

@@ -3,17 +3,17 @@
 from recspark.tables.contract import SHARD, Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
-_SOURCE = Column("source", "string", "The model that wrote the row: als, item_knn, item_next, rp3beta, popular.")
+_SOURCE = Column("source", "string", "The model that wrote the row: als, next_item, item_knn, item_next, rp3beta, ease, user_knn, popular.")
 _REQUEST = Column("request_idx", "bigint", "The request.")
 
 VECTORS = Table(
     "vectors",
-    "Factors of users and items. Two fits have unrelated axes: only dot products within one horizon and source mean anything.",
+    "Factors of users and items, or of requests where a model reads their histories. Two fits have unrelated axes: only dot products within one horizon and source mean anything.",
     (
         _HORIZON,
         _SOURCE,
-        Column("kind", "string", "user or item.", check="kind in ('user', 'item')"),
-        Column("idx", "bigint", "user_idx or item_idx."),
+        Column("kind", "string", "user, item or request.", check="kind in ('user', 'item', 'request')"),
+        Column("idx", "bigint", "user_idx, item_idx or request_idx."),
         Column("vector", "array<float>", "The factors; all of one length."),
         Column("bias", "float", "Added to the dot product; 0 where the model has none.", check="not isnan(bias)"),
     ),

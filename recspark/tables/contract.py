@@ -32,7 +32,7 @@ class Column:
 
 # Which file a row of a hand-over table stands in: a rule of the data, so that a training reads the same rows in the same
 # order however Spark cut the work that wrote them.
-SHARD = Column("shard", "int", f"request_idx div {SHARD_ROWS}: the rows of one file.")
+SHARD = Column("shard", "int", f"The request's or user's index div {SHARD_ROWS}: the rows of one file.")
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class Table:
     def handover(self) -> bool:
         """Whether Petastorm reads it: a file a shard, of one row group; plain features only."""
         return SHARD in self.columns
+
+    @property
+    def artefact(self) -> bool:
+        """Whether its rows are trained models, which stay in the folder of the job that trained them."""
+        return "folder" in self.column_names
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)

@@ -1,6 +1,6 @@
 """What is known of requests, items and users at a horizon, from learnt events and static attributes only."""
 
-from recspark.tables.contract import Column, Table
+from recspark.tables.contract import SHARD, Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
 
@@ -14,8 +14,25 @@ HISTORIES = Table(
         Column("event_types", "array<int>", "1 + position of the event type in the configuration; 0 is padding."),
         Column("ages", "array<float>", "Days from the event to the request's as_of, >= 0; 0 without times and in padding."),
         Column("length", "int", "How many of the entries are events.", check="length >= 0"),
+        SHARD,
     ),
     key=("horizon", "request_idx"),
+    slices=("horizon",),
+)
+SEQUENCES = Table(
+    "sequences",
+    "Each user's learnt events, oldest first, in lists of one fixed length: what next-item models learn from.",
+    (
+        _HORIZON,
+        Column("user_idx", "bigint", "The user."),
+        Column("window", "int", "0 the latest events, 1 those before; neighbouring windows share one event.", check="window >= 0"),
+        Column("items", "array<int>", "Item indexes, oldest first, then -1."),
+        Column("event_types", "array<int>", "As in histories."),
+        Column("ages", "array<float>", "Days from the event to the user's latest learnt one; 0 without times and in padding."),
+        Column("length", "int", "How many of the entries are events.", check="length > 1"),
+        SHARD,
+    ),
+    key=("horizon", "user_idx", "window"),
     slices=("horizon",),
 )
 ACTIVITY = Table(

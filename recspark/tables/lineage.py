@@ -33,9 +33,9 @@ class At:
 
 @dataclass(frozen=True)
 class Of:
-    """The table has another name than the parameter."""
+    """Of a table that sources write slices of, the rows of one `source` alone. `{source}` is the job's own."""
 
-    table: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,12 @@ class EarlierRows:
 
 @dataclass(frozen=True)
 class AsArrays:
-    """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them.
-
-    A name in braces in `where` stands for the job's own slice: `source = '{source}'`.
-    """
+    """An item-sized table as published arrays: `where` filters its rows, `order_by` sorts them; `source` as in `Of`."""
 
     table: str
     where: str | None
     order_by: tuple[str, ...]
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,17 @@ Earlier = Annotated[Callable[[], "DataFrame | None"], EarlierRows()]
 Tell = Annotated[Callable[[str, Any], None], Facts()]
 
 # Of one source each: two fits have unrelated axes, and two lists of neighbours no common scale.
-ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item' and source = 'als'", ("idx",))]
-ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = '{source}'", ("idx", "position"))]
-KnnNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_knn'", ("idx", "position"))]
-NextNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'item_next'", ("idx", "position"))]
-WalkNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'rp3beta'", ("idx", "position"))]
-EaseNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item' and source = 'ease'", ("idx", "position"))]
+ItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item'", ("idx",), "{source}")]
+AlsItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item'", ("idx",), "als")]
+NextItemVectors = Annotated["Published", AsArrays("vectors", "kind = 'item'", ("idx",), "next_item")]
+ItemNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"), "{source}")]
+KnnNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"), "item_knn")]
+NextNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"), "item_next")]
+WalkNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"), "rp3beta")]
+EaseNeighbours = Annotated["Published", AsArrays("neighbours", "kind = 'item'", ("idx", "position"), "ease")]
+# Frames of what the job's own source has written.
+OwnVectors = Annotated["DataFrame", Of("{source}")]
+OwnNeighbours = Annotated["DataFrame", Of("{source}")]
+AlsVectors = Annotated["DataFrame", Of("als")]
 ItemPopularity = Annotated["Published", AsArrays("popularity", None, ("item_idx",))]
 ItemFeatures = Annotated["Published", AsArrays("item_features", None, ("item_idx",))]

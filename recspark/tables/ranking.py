@@ -1,5 +1,7 @@
 """What rankers write: themselves, and their scores."""
 
+from dataclasses import replace
+
 from recspark.tables.contract import Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
@@ -21,6 +23,7 @@ RANKERS = Table(
     key=("horizon",),
     slices=("horizon",),
 )
+NEXT_ITEM_MODELS = replace(RANKERS, name="next_item_models", doc="A row a trained next-item model: where its artefact lies and what it is.")
 SCORES = Table(
     "scores",
     "The ranker's score of every candidate of every slate.",

@@ -13,7 +13,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recspark.candidates.als import fit_als, score_als_candidates
+from recspark.candidates.als import fit_als
+from recspark.candidates.by_vectors import score_als_candidates
 from recspark.candidates.item_knn import build_item_knn
 from recspark.candidates.user_knn import fit_user_knn
 from recspark.handover.arrays import Published

@@ -19,10 +19,10 @@ from pyspark.sql import functions as F
 from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
-from recspark.candidates.als import fit_als, score_als_candidates
+from recspark.candidates.als import fit_als
 from recspark.errors import ConfigError, LimitError
 from recspark.handover.files import PROGRESS
-from recspark.tables import REQUESTS, SOURCE_CANDIDATES, VECTORS
+from recspark.tables import VECTORS
 from recspark.tables.contract import conform
 
 N = 12
@@ -300,19 +300,3 @@ def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]
         fit(events([(0, 0)]), model="explicit", half_life_days=3.0, engine="mllib")
     with pytest.raises(ConfigError, match="decay needs times"):
         fit(events([(0, 0)]), half_life_days=3.0)
-
-
-def test_candidates_are_the_items_nearest_to_the_users_vector(table, seen, features, arrays) -> None:  # type: ignore[no-untyped-def]
-    requests = table(REQUESTS, [{"request_idx": 10 + r, "user_idx": r, "k": 1} for r in range(4)]).repartition(2)
-    rows = [("als", "user", 0, [1.0, 0.0], 0.5), ("als", "user", 1, [0.0, 1.0], 0.0), ("als", "user", 3, [1.0, 1.0], 0.0)]
-    rows += [("als", "item", 2, [9.0, 9.0], 0.0), ("other", "user", 2, [1.0, 1.0], 0.0)]
-    vectors = table(VECTORS, [dict(zip(("source", "kind", "idx", "vector", "bias"), row, strict=True)) for row in rows])
-    items = arrays(
-        idx=np.array([0, 2, 3, 5]), vector=np.array([[1, 0], [2, 1], [2, 0], [9, 9]], np.float32), bias=np.array([0, 0, 1, 0], np.float32)
-    )
-    frame = score_als_candidates(
-        vectors, requests, seen({11: [2], 13: [0, 2, 3]}, {10: [0, 1, 2, 5]}), items, features(6, {5}), n_candidates=2
-    )
-    conform(frame.withColumns({"horizon": F.lit("h"), "source": F.lit("als")}), SOURCE_CANDIDATES, "the function")
-    # User 0 may get 2 (2 + .5) and 0 (1 + .5), 1 has no vector, 5 is not available. User 1: 2 is seen, so 3 (its bias 1) and 0 (0). User 2 has no ALS vector.
-    assert {row.request_idx: (row["items"], row.scores) for row in frame.collect()} == {10: ([2, 0], [2.5, 1.5]), 11: ([3, 0], [1.0, 0.0])}

@@ -52,7 +52,7 @@ def rows(frame):
 
 def test_the_latest_events_oldest_first(table, requests):
     histories = build_histories(table(INTERACTIONS, EVENTS), requests, max_length=5, types=TYPES)
-    check_rows(conform(histories.selectExpr("'d' as horizon", "*"), HISTORIES, "build_histories"), HISTORIES)
+    check_rows(conform(histories.selectExpr("'d' as horizon", "0 as shard", "*"), HISTORIES, "build_histories"), HISTORIES)
     assert rows(histories) == {
         100: ([10, 20, 30, 40, -1], [1, 1, 2, 0, 0], [20.0, 4.0, 1.5, 0.0, 0.0], 4),
         101: ([3, 7, 7, 7, -1], [2, 1, 2, 2, 0], [2.0, 2.0, 2.0, 2.0, 0.0], 4),

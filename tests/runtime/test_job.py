@@ -19,7 +19,7 @@ def build_a(interactions: LearnRows, requests: DataFrame, *, horizon: Horizon, m
 
 
 def build_b(
-    early: Annotated[DataFrame, At("fit", "histories")], labels: DataFrame | None, of: Annotated[DataFrame, Of("requests")]
+    early: Annotated[DataFrame, At("fit", "histories")], labels: DataFrame | None, vectors: Annotated[DataFrame, Of("als")]
 ) -> DataFrame: ...
 
 
@@ -44,10 +44,10 @@ def test_inputs_are_the_parameters_before_the_star():
         ("interactions", "interactions", False),
         ("requests", "requests", False),
     ]
-    assert [(one.table, one.part, one.optional) for one in b.inputs] == [
-        ("histories", "fit", False),
-        ("labels", None, True),
-        ("requests", None, False),
+    assert [(one.table, one.part, one.optional, one.source) for one in b.inputs] == [
+        ("histories", "fit", False, None),
+        ("labels", None, True, None),
+        ("vectors", None, False, "als"),
     ]
     assert tables_read(a) == ["interactions", "splits", "flagged_users", "requests"]
 
