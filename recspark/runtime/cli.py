@@ -40,7 +40,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON 
 @app.command(epilog="Example: recspark run --config conf/movielens.yaml --set vectors_als.rank=32")
 def run(
     table: Annotated[
-        str | None, typer.Argument(help="Bring only this table up to date, with what it needs. Default: all that is published.")
+        str | None,
+        typer.Argument(
+            help="Bring only this table (all its jobs) or this job up to date, with what it needs. Default: all that is published."
+        ),
     ] = None,
     config: ConfigFile = None,
     env: Env = "local",

@@ -86,15 +86,16 @@ class Inputs:
         labels = isinstance(one.marker, Rows) and LABEL in one.marker.roles
         return (scope.horizon.label_delivery or scope.horizon.delivery) if labels else scope.horizon.delivery
 
-    def writers(self, table: str) -> list[Job]:
-        return [job for job in self.jobs.values() if job.writes.name == table]
+    def writers(self, table: str, where: str | None = None) -> list[Job]:
+        """The jobs that write `table`, or those of its rows that pass `where`."""
+        return [job for job in self.jobs.values() if job.writes.name == table and job.passes(where)]
 
     def is_available(self, one: Input, scope: Scope) -> bool:
         """Whether an optional input exists in this run: it has a writer, and labels exist only once their window closed."""
         if isinstance(one.marker, Source | Before):
             return True
         found = self.scope_of(one, scope)
-        if one.table is None or found is None or not self.writers(one.table):
+        if one.table is None or found is None or not self.writers(one.table, one.where):
             return False
         return not (one.table == "labels" and found.horizon is not None and not found.horizon.closed)
 
@@ -115,7 +116,7 @@ class Inputs:
         found = self.scope_of(one, scope)
         if found is None or one.table is None or not self.is_available(one, scope):
             return "absent"
-        parts = [self._slice_fingerprint(one.table, found)]
+        parts = [self._slice_fingerprint(one.table, found, one.where)]
         if isinstance(one.marker, Rows) and scope.horizon is not None:
             at_horizon = Scope("horizon", scope.horizon.delivery, scope.horizon)
             parts += [self._slice_fingerprint(name, at_horizon) for name in self.deciders(one, scope.horizon)]
@@ -123,9 +124,9 @@ class Inputs:
             parts += ["every_repeat"] if one.marker.every_repeat else []
         return digest(parts)
 
-    def _slice_fingerprint(self, table: str, scope: Scope) -> str:
+    def _slice_fingerprint(self, table: str, scope: Scope, where: str | None = None) -> str:
         found = []
-        for job in self.writers(table):
+        for job in self.writers(table, where):
             entry = self.ledger.entry(job.name, scope.slice)
             if entry is None:
                 raise LineageError(

@@ -42,6 +42,11 @@ class Input:
     is_row: bool = False  # a table of one row a slice, given as a dict
 
     @property
+    def where(self) -> str | None:
+        """Which of the table's rows are read, where not all are."""
+        return self.marker.where if isinstance(self.marker, AsArrays) else None
+
+    @property
     def part(self) -> str | None:
         """The part whose horizon is read, where it is not the job's own."""
         return self.marker.part if isinstance(self.marker, At | AsPlan) else None
@@ -73,6 +78,11 @@ class Job:
         if "delivery" in self.writes.column_names:
             return "delivery"
         return "horizon" if "horizon" in self.writes.slices else "once"
+
+    def passes(self, where: str | None) -> bool:
+        """Whether rows of the job's slice may pass `where`, a filter as `AsArrays` has it."""
+        asked = where or ""
+        return all(f"{name} = '" not in asked or f"{name} = '{value}'" in asked for name, value in self.slice.items())
 
     @cached_property
     def _signature(self) -> inspect.Signature:
@@ -150,7 +160,8 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
             f"a parameter before the * carries a table's name, or says which in its annotation: {', '.join(TABLES_BY_NAME)}"
         )
     is_row = annotation is dict or get_origin(annotation) is dict
-    return Input(parameter.name, table, marker, optional, is_row)
+    # None for a row: the table may hold none. Its writer is needed all the same.
+    return Input(parameter.name, table, marker, optional and not is_row, is_row)
 
 
 def _of_own_slice(where: str | None, job: Job) -> str | None:
@@ -243,25 +254,28 @@ def needed_jobs(jobs: Iterable[Job]) -> dict[str, set[str]]:
 def _needed_by(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:
     needed: set[str] = set()
     optional = {one.table for one in job.inputs if one.optional}
-    for read in tables_read(job):
+    for read, where in _reads(job):
         if read in WRITTEN_BY_THE_RIVER or (read in optional and read not in writers):
             continue
         if read not in writers:
             raise LineageError(f"job {job.name!r} reads {read!r}, which no job writes")
-        needed |= {writer.name for writer in writers[read]}
+        needed |= {writer.name for writer in writers[read] if writer.passes(where)}
     return needed
 
 
 def tables_read(job: Job) -> list[str]:
     """Names of the tables behind the job's inputs, its own earlier rows left out. A view of roles reads the split too."""
-    names: list[str] = []
+    return list(dict.fromkeys(table for table, _ in _reads(job)))
+
+
+def _reads(job: Job) -> Iterator[tuple[str, str | None]]:
+    """Each table that is read, and which of its rows."""
     for one in job.inputs:
         if one.table is None or isinstance(one.marker, Before):
             continue
-        names.append(one.table)
+        yield one.table, one.where
         if isinstance(one.marker, Rows):
-            names += role_tables(one.marker)
-    return list(dict.fromkeys(names))
+            yield from ((table, None) for table in role_tables(one.marker))
 
 
 def role_tables(rows: Rows) -> list[str]:

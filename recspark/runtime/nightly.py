@@ -190,14 +190,14 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         raise ConfigError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
     of = known[table]
     if "delivery" in of.column_names:
-        return [(of.name, Scope("delivery", inputs.intake.delivery))]
+        return [(table, Scope("delivery", inputs.intake.delivery))]
     if "horizon" not in of.slices:
-        return [(of.name, once)]
+        return [(table, once)]
     parts = [FIT] if of.name == "rankers" else judging if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
     horizons = [inputs.parts[part] for part in parts if part in inputs.parts]
     if of.name in SERVED_ONLY:
         horizons = [serve]
-    return [(of.name, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
+    return [(table, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
 
 
 def _conclude(

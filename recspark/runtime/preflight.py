@@ -77,8 +77,7 @@ def is_published(job: Job, jobs: Mapping[str, Job]) -> bool:
     if job.writes.name != NEIGHBOURS.name:
         return True
     markers = [one.marker for reader in jobs.values() for one in reader.inputs if isinstance(one.marker, AsArrays)]
-    source = f"source = '{job.slice['source']}'"
-    return any(marker.table == NEIGHBOURS.name and source in (marker.where or "") for marker in markers)
+    return any(marker.table == NEIGHBOURS.name and job.passes(marker.where) for marker in markers)
 
 
 class Preflight:

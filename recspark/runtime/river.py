@@ -75,10 +75,10 @@ class River:
     # ---- what is wanted
 
     def plan(self, targets: Iterable[tuple[str, Scope]]) -> dict[str, list[Scope]]:
-        """Every slice of every job that the targets need, jobs in flow order."""
+        """Every slice of every job that the targets, tables or jobs, need, jobs in flow order. A job is that one slice of its table."""
         wanted: dict[str, dict[str, Scope]] = {}
-        for table, scope in targets:
-            for job in self.inputs.writers(table):
+        for name, scope in targets:
+            for job in [self._by_name[name]] if name in self._by_name else self.inputs.writers(name):
                 self._demand(job, scope, wanted)
         order = {part.name: position for position, part in enumerate(self._horizons())}
         key = lambda scope: order.get(scope.slice, -1)  # noqa: E731
@@ -100,7 +100,7 @@ class River:
             tables = [one.table] + (self.inputs.deciders(one, scope.horizon) if scope.horizon else [])
             for table in tables:
                 at = found if table == one.table else Scope("horizon", scope.delivery, scope.horizon)
-                for writer in self.inputs.writers(table):
+                for writer in self.inputs.writers(table, one.where if table == one.table else None):
                     self._demand(writer, at, wanted)
         if job.name in MODELS:
             for counts in self.inputs.writers(ACTIVITY):
