@@ -105,7 +105,10 @@ def preflight(
     calibrate: Annotated[bool, typer.Option("--calibrate", help="First measure again what this machine does a second.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What the expensive jobs would take: pairs, flops, time, bytes, memory; which would be refused, and the setting to change."""
+    """What the expensive jobs would take: pairs, flops, time, bytes, memory; which would be refused, and the setting to change.
+
+    Events that no run has read yet are read first.
+    """
     from recspark.runtime.forecast import forecast
 
     found = forecast(

@@ -153,7 +153,6 @@ class River:
         for name in waiting.keys() & MODELS.keys():  # what they will take is forecast from it; they do not read it
             waiting[name] |= {ACTIVITY} & waiting.keys()
         running: dict[Future[None], str] = {}
-        self._progress.expect(planned)
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
             while waiting or running:
                 for name in [name for name, needed in waiting.items() if not needed][: self.config.settings.parallel_jobs - len(running)]:
