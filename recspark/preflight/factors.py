@@ -10,6 +10,8 @@ from recspark.preflight.work import DRIVER_COPIES, SHUFFLED_ROW, Place, Step, Wo
 
 # Bytes that an event takes while a task sorts its events into a block.
 _BUILDING = 130
+# Of candidates.als_blocks: items whose normal equations are in a task at once, and rows that are summed up at once.
+_EQUATIONS, _TILE = 2048, 8192
 # MLlib solves a row by Cholesky in the JVM: it reaches about this share of the kernels' rate.
 _JVM = 0.25
 
@@ -38,6 +40,17 @@ def _item_factors(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     return 4 * activity.n_places * _width(knobs) * (3 + own / place.n_slots)
 
 
+def _item_step(activity: Activity, knobs: Mapping[str, Any], place: Place, is_dense: bool) -> float:
+    """Beside what is kept, in a half-step of items: directions and products, or the normal equations of some items at a time."""
+    n, width, places = place.n_slots, _width(knobs), activity.n_places
+    if _solver(knobs) != "cholesky":
+        return _item_factors(activity, knobs, place) - 4 * width * places + is_dense * 4 * width**2
+    at_once = min(max(_EQUATIONS, n), places)
+    # Those before go when the next are made; of the own ones the sum, what came, and what is coming.
+    copies = 1 + (places > at_once) + (2 + (n > 1)) / n
+    return 4 * at_once * copies * (width * (width + 1) / 2 + width) + (8 * place.n_threads + is_dense * 8) * width**2
+
+
 def _refusal(activity: Activity, knobs: Mapping[str, Any], place: Place) -> str:
     needed = _item_factors(activity, knobs, place)
     if needed <= knobs["item_bytes"]:
@@ -56,8 +69,12 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     bytes sent  8 (s + 1) m D (n - 1) + n (n - 1) (12 D^2 + 8); Cholesky: 4 m (D (D + 1) / 2 + 2 D) (n - 1) instead of the first; and
                 once 16 m (n - 1)  (candidates.als_blocks)
     task        (24 or 16) P' + factors + 20 (U' + m), or while it is built 130 E'; P', E', U' of the busiest task. Factors: what is kept,
-                4 D (m + U') and with validation the best, 4 D (m / n + U'); beside it, in an item half-step 4 D m (2 + 3 / n) and
-                with biases 4 D U', or while states are saved 2 files of 4 D (m / n + U'), with validation twice as large
+                4 D (m + U') and with validation the best, 4 D (m / n + U'); beside it the largest of
+                an item half-step, 4 D m (2 + 3 / n) + 4 D^2 of the Gram matrix, and with biases 4 D U'; or with Cholesky, t = min(m,
+                2048): 2 D^2 t (2 + 3 / n), and once less where t = m, + 8 D^2 a thread, and 8 D^2 of Gram matrices;
+                the loss's Gram matrices in double precision, as they come from all tasks, 8 D^2 (n + 3) + 4 D^2 + 8 D min(8192, m or U');
+                2 files of 4 D (m / n + U') while states are saved, with validation twice as large;
+                and 8 D^2 where users are folded in, whose Gram matrix takes the driver 8 D^2
     """
     n, width, steps, iterations = place.n_slots, _width(knobs), knobs["solver_steps"], knobs["max_iter"]
     solver = _solver(knobs)
@@ -78,9 +95,16 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     own_events = activity.n_events / n + activity.users.most
     own_pairs, own_users = min(own_events, pairs / n + activity.users.most), users / n + 1
     own_vectors, has_best = 4 * width * (own_users + places / n), knobs["validation_share"] > 0
-    step = _item_factors(activity, knobs, place) - 4 * width * places + (width > knobs["rank"]) * 4 * width * own_users
+    step = _item_step(activity, knobs, place, is_dense) + (width > knobs["rank"]) * 4 * width * own_users
+    loss = is_dense * ((8 * (n + 3) + 4) * width**2 + 8 * width * min(_TILE, max(own_users, places)))
+    folding = (solver != "nonnegative") * 8 * width**2
     saved = (knobs["checkpoint_interval"] is not None) * 2 * (1 + has_best) * own_vectors
-    held = (24 if is_weighted else 16) * own_pairs + 4 * width * (own_users + places) + has_best * own_vectors + max(step, saved)
+    held = (
+        (24 if is_weighted else 16) * own_pairs
+        + 4 * width * (own_users + places)
+        + has_best * own_vectors
+        + max(step, loss, folding, saved)
+    )
     vectors = 4 * (users + items) * (knobs["rank"] + 5)
     return Work(
         pairs=pairs,
@@ -94,7 +118,8 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
         ),
         shuffle_bytes=SHUFFLED_ROW * activity.n_events + vectors + sent_bytes,
         task_bytes=max(_BUILDING * own_events, held) + 20 * (own_users + places),
-        driver_bytes=DRIVER_COPIES * items * (4 * knobs["rank"] + 12),  # the fitted items, for whom is folded in
+        # The fitted items, for whom is folded in.
+        driver_bytes=DRIVER_COPIES * items * (4 * knobs["rank"] + 12) + is_dense * 8 * width**2,
         iterations=iterations,
         sent_bytes=sent_bytes,
         chosen={"engine": "blocked"},
@@ -104,7 +129,9 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
 
 def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
     """In each iteration every row's vector goes to each block of the other side that needs it (Das et al., 2017), as 4 bytes a
-    factor and 28 a block; a row's normal equations take D^2 operations a pair, and D^3 / 3."""
+    factor and 28 a block; a row's normal equations take D^2 operations a pair, and D^3 / 3. They are a triangle of 4 D^2 bytes in a
+    task, as are the Gram matrix that it is told (implicit) and its part of the next, which the driver adds up; non-negative ones are
+    solved as a square of 8 D^2."""
     n, width = place.n_slots, knobs["rank"]
     pairs, rows = activity.users.pairs, activity.users.rows + activity.items.rows
     sides = ((activity.users, activity.items), (activity.items, activity.users))
@@ -112,6 +139,7 @@ def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> W
     flops = 2 * pairs * width**2 + rows * width**3 / 3
     iterations = knobs["max_iter"]
     sent = iterations * copies * (4 * width + 28)
+    grams = 4 * width**2 * (3 if knobs["model"] == "implicit" else 1) + knobs["nonnegative"] * 8 * width**2
     return Work(
         pairs=pairs,
         unit="pairs",
@@ -123,8 +151,8 @@ def _mllib_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> W
         ),
         shuffle_bytes=3 * SHUFFLED_ROW * activity.n_events + sent,
         # In Spark's own memory: both orders of the pairs, and the vectors that came.
-        task_bytes=(24 * pairs + (copies + rows) * 4 * width) / n,
-        driver_bytes=1 << 20,
+        task_bytes=(24 * pairs + (copies + rows) * 4 * width) / n + grams,
+        driver_bytes=(1 << 20) + (knobs["model"] == "implicit") * 8 * width**2,
         iterations=iterations,
         chosen={"engine": "mllib"},
     )

@@ -40,7 +40,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON 
 @app.command(epilog="Example: recspark run --config conf/movielens.yaml --set vectors_als.rank=32")
 def run(
     table: Annotated[
-        str | None, typer.Argument(help="Bring only this table up to date, with what it needs. Default: all that is published.")
+        str | None,
+        typer.Argument(
+            help="Bring only this table (all its jobs) or this job up to date, with what it needs. Default: all that is published."
+        ),
     ] = None,
     config: ConfigFile = None,
     env: Env = "local",
@@ -102,7 +105,10 @@ def preflight(
     calibrate: Annotated[bool, typer.Option("--calibrate", help="First measure again what this machine does a second.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What the expensive jobs would take: pairs, flops, time, bytes, memory; which would be refused, and the setting to change."""
+    """What the expensive jobs would take: pairs, flops, time, bytes, memory; which would be refused, and the setting to change.
+
+    Events that no run has read yet are read first.
+    """
     from recspark.runtime.forecast import forecast
 
     found = forecast(

@@ -10,18 +10,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from recspark.errors import StoreError
 from recspark.preflight.models import MODELS
 from recspark.preflight.verdict import Verdict, count, duration
 from recspark.preflight.work import size
 from recspark.runtime.calibration import rates_of
-from recspark.runtime.deliveries import Intake
+from recspark.runtime.deliveries import DELIVERED, Intake
+from recspark.runtime.doctor import check_warehouse
 from recspark.runtime.inputs import Inputs
-from recspark.runtime.nightly import open_house, targets_of
+from recspark.runtime.job import with_needs
+from recspark.runtime.nightly import open_house, take_deliveries, targets_of
 from recspark.runtime.parts import give_parts
 from recspark.runtime.preflight import Preflight
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.river import River
+from recspark.runtime.session import require
 
 
 def forecast(
@@ -29,28 +31,31 @@ def forecast(
 ) -> dict[str, Any]:
     """Print what the expensive jobs of a whole run would take at each horizon; return it as data, with whether any is refused.
 
+    Where no event has been read yet, they are read first, as a run would: cleaned, indexed and committed. Nothing else is written.
+
     Raises:
-        StoreError: no event has been read yet, so that there is nothing to forecast from.
+        SourceError: the events cannot be read as configured.
     """
     with open_house(config_file, env, assignments, as_of=as_of) as house:
         if calibrate:
             rates = rates_of(house.spark, anew=True)
             console.print("a slot does, a second: " + ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items()))
         settings = house.config.settings
-        if "interactions" not in house.ledger.versions:
-            raise StoreError(
-                f"{house.store.warehouse} holds no events yet, from which to forecast: `recspark run interactions` with this configuration reads them, and starts nothing expensive"
-            )
         intake = Intake(house.store, house.ledger, settings)
         inputs = Inputs(
             house.store, house.ledger, house.jobs, intake, repeats=settings.repeats, published_rows=settings.limits.published_rows
         )
         now = settings.now or datetime.now(UTC).replace(tzinfo=None)
-        intake.discover(commit=False)
-        inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now)
-        with RiverProgress(Console(quiet=True)) as progress:
+        with RiverProgress(console) as progress:
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=lambda *_: [])
-            planned = river.plan(targets_of(None, house, inputs))
+            if "interactions" not in house.ledger.versions:
+                require(next(check_warehouse(settings.warehouse)))
+                progress.note("no event was read yet: they are read first, and stay for the run")
+                progress.expect(with_needs(DELIVERED, house.jobs.values()))
+                take_deliveries(river, intake, progress.note, dry=False)
+        intake.discover(commit=False)
+        inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, stored=settings.events.parts)
+        planned = river.plan(targets_of(None, house, inputs))
         preflight = Preflight(house.config, inputs)
         found = [(scope.slice, preflight.judge(name, scope)) for name, scopes in planned.items() if name in MODELS for scope in scopes]
         rows = [

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.metadata import entry_points
@@ -150,7 +150,8 @@ def _as_input(job: Job, parameter: inspect.Parameter) -> Input:
             f"a parameter before the * carries a table's name, or says which in its annotation: {', '.join(TABLES_BY_NAME)}"
         )
     is_row = annotation is dict or get_origin(annotation) is dict
-    return Input(parameter.name, table, marker, optional, is_row, source)
+    # None for a row: the table may hold none. Its writer is needed all the same.
+    return Input(parameter.name, table, marker, optional and not is_row, is_row, source)
 
 
 def _own_source(source: str | None, job: Job) -> str | None:
@@ -238,6 +239,17 @@ def needed_jobs(jobs: Iterable[Job]) -> dict[str, set[str]]:
             raise LineageError(f"table {job.writes.name!r} (slice {dict(job.slice)}) is written by {others[0].name!r} and {job.name!r}")
         others.append(job)
     return {job.name: _needed_by(job, writers) for job in jobs}
+
+
+def with_needs(names: Collection[str], jobs: Collection[Job]) -> set[str]:
+    """The jobs of these names, of jobs or tables, and all jobs that they need."""
+    needs = needed_jobs(jobs)
+    found: set[str] = set()
+    waiting = {job.name for job in jobs if job.name in names or job.writes.name in names}
+    while waiting:
+        found |= waiting
+        waiting = {needed for name in waiting for needed in needs[name]} - found
+    return found
 
 
 def _needed_by(job: Job, writers: Mapping[str, list[Job]]) -> set[str]:

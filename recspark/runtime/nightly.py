@@ -19,14 +19,16 @@ from rich.console import Console
 from recspark.columns import FIT, SERVE
 from recspark.errors import ConfigError, GateError
 from recspark.handover.files import read_whole, write_whole
+from recspark.preflight.models import MODELS
 from recspark.runtime import config as configuration
 from recspark.runtime.config import Config
 from recspark.runtime.deliveries import DELIVERED, Intake
 from recspark.runtime.doctor import check_warehouse
 from recspark.runtime.inputs import Inputs, Scope
-from recspark.runtime.job import TABLES_BY_NAME, Job, find_jobs, in_flow_order
+from recspark.runtime.job import TABLES_BY_NAME, Job, find_jobs, in_flow_order, with_needs
 from recspark.runtime.ledger import Ledger
 from recspark.runtime.parts import give_parts, with_as_of
+from recspark.runtime.preflight import ACTIVITY
 from recspark.runtime.printout import print_summary
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.report import render_report
@@ -110,7 +112,8 @@ def run_river(
         with _Forecast(console) if dry_run else RiverProgress(console) as progress:
             runner = TorchRunner(house.spark, settings.torch, progress)
             river = River(house.config, house.jobs, house.store, house.ledger, inputs, progress, now=now, run_torch=runner.run)
-            _take_deliveries(river, intake, progress.note, dry=dry_run)
+            progress.expect(_likely(table, house.jobs))
+            take_deliveries(river, intake, progress.note, dry=dry_run)
             if dry_run and (settings.splits.needs_times or settings.events.parts) and "interactions" not in house.ledger.versions:
                 progress.note(f"delivery {intake.delivery} must be read first: what else would run follows from its events")
                 return {"would_run": list(river.outcome.ran), "up_to_date": river.outcome.skipped}
@@ -118,8 +121,10 @@ def run_river(
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
             refused = ""
+            targets = targets_of(table, house, inputs)
+            progress.expect(river.plan(targets))
             try:
-                river.run(targets_of(table, house, inputs), dry=dry_run)
+                river.run(targets, dry=dry_run)
             except GateError as error:
                 if table is not None:
                     raise
@@ -160,7 +165,13 @@ class _Forecast(RiverProgress):
         pass
 
 
-def _take_deliveries(river: River, intake: Intake, note: Callable[[str], None], *, dry: bool) -> None:
+def _likely(table: str | None, jobs: dict[str, Job]) -> set[str]:
+    """The jobs that a run will come by, before its horizons are known: so that it counts its steps from the first one on."""
+    found = with_needs({*DELIVERED, *((table,) if table else ("metrics", *PUBLISHED))}, jobs.values())
+    return found | ({ACTIVITY} & jobs.keys() if found & MODELS.keys() else set())
+
+
+def take_deliveries(river: River, intake: Intake, note: Callable[[str], None], *, dry: bool) -> None:
     """Finish the delivery that an earlier run left unfinished, then take what is new."""
     while True:
         is_new = intake.discover(commit=not dry)
@@ -190,14 +201,14 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         raise ConfigError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
     of = known[table]
     if "delivery" in of.column_names:
-        return [(of.name, Scope("delivery", inputs.intake.delivery))]
+        return [(table, Scope("delivery", inputs.intake.delivery))]
     if "horizon" not in of.slices:
-        return [(of.name, once)]
+        return [(table, once)]
     parts = [FIT] if of.name == "rankers" else judging if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
     horizons = [inputs.parts[part] for part in parts if part in inputs.parts]
     if of.name in SERVED_ONLY:
         horizons = [serve]
-    return [(of.name, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
+    return [(table, Scope("horizon", horizon.delivery, horizon)) for horizon in horizons]
 
 
 def _conclude(

@@ -16,7 +16,6 @@ from rich.progress import Progress as Bar
 class Progress(Protocol):
     """What the river tells a person while it runs."""
 
-    def expect(self, jobs: Iterable[str]) -> None: ...
     def start(self, job: str, slices: list[str]) -> None: ...
     def done(self, job: str, wrote: str, seconds: float) -> None: ...
     def skip(self, job: str) -> None: ...
@@ -56,8 +55,8 @@ class RiverProgress:
             self._bar.stop()
 
     def expect(self, jobs: Iterable[str]) -> None:
-        """These jobs will run, or be found up to date, beside those that were expected before."""
-        self._expected.update(jobs)
+        """These jobs will run, or be found up to date, beside those that have ended: what was expected before does not count any more."""
+        self._expected = self._ended | set(jobs)
         if self._bar:
             self._bar.update(self._task, total=len(self._expected))
 

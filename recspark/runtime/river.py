@@ -74,10 +74,10 @@ class River:
     # ---- what is wanted
 
     def plan(self, targets: Iterable[tuple[str, Scope]]) -> dict[str, list[Scope]]:
-        """Every slice of every job that the targets need, jobs in flow order."""
+        """Every slice of every job that the targets, tables or jobs, need, jobs in flow order. A job is that one slice of its table."""
         wanted: dict[str, dict[str, Scope]] = {}
-        for table, scope in targets:
-            for job in self.inputs.writers(table):
+        for name, scope in targets:
+            for job in [self._by_name[name]] if name in self._by_name else self.inputs.writers(name):
                 self._demand(job, scope, wanted)
         order = {part.name: position for position, part in enumerate(self._horizons())}
         key = lambda scope: order.get(scope.slice, -1)  # noqa: E731
@@ -152,7 +152,6 @@ class River:
         for name in waiting.keys() & MODELS.keys():  # what they will take is forecast from it; they do not read it
             waiting[name] |= {ACTIVITY} & waiting.keys()
         running: dict[Future[None], str] = {}
-        self._progress.expect(planned)
         with ThreadPoolExecutor(max_workers=self.config.settings.parallel_jobs, thread_name_prefix="job") as pool:
             while waiting or running:
                 for name in [name for name, needed in waiting.items() if not needed][: self.config.settings.parallel_jobs - len(running)]:

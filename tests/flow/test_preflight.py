@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from recspark.errors import LimitError, StoreError
+from recspark.errors import LimitError
 from recspark.runtime.forecast import forecast
 from tests.flow.conftest import committed, forget, write_world
 
@@ -76,6 +76,11 @@ def test_the_command_forecasts_without_writing(spark, copied: Path):
     assert committed(spark, copied / "warehouse").sequence == before
 
 
-def test_without_events_there_is_nothing_to_forecast_from(tmp_path: Path, spark):
-    with pytest.raises(StoreError, match="holds no events yet, .*recspark run interactions"):
-        _forecast(write_world(tmp_path))
+def test_events_that_nobody_has_read_are_read_first(tmp_path: Path, spark):
+    """As the README has it: after init and a dry run, which write nothing."""
+    found = _forecast(write_world(tmp_path))
+    row = next(row for row in found["forecasts"] if (row["job"], row["horizon"]) == ("vectors_als", "serve"))
+    assert row["origin"].startswith("estimated from ")
+    assert 240 <= row["pairs"] <= 960
+    assert {job for job, _ in committed(spark, tmp_path / "warehouse").entries} >= {"interactions", "intake", "quarantine"}
+    assert "activity" not in {job for job, _ in committed(spark, tmp_path / "warehouse").entries}

@@ -105,6 +105,38 @@ def test_als_in_blocks(name: str, kind: str, n: int):
     assert max(held for _, held in found) < 2 * work.task_bytes
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("kind", ["implicit", "nonnegative", "cholesky"])
+def test_memory_of_many_factors(kind: str, n: int):
+    """300 factors of 40 items: Gram matrices are what is held. Python counts all tasks together, who need not peak at once, and not
+    what the kernels take of themselves: 8 D^2 a task with Cholesky."""
+    world, knobs = zipf(60, 40, 400, seed=11), {**ALS, **KINDS[kind], "rank": 300, "checkpoint_interval": None}
+    recipe, n_items = _recipe(knobs), int(world.items.max()) + 1
+
+    def fit(peers: Peers) -> int:
+        own = world.users % n == peers.rank
+        block = build_block(world.users[own].astype(np.int64), world.items[own].astype(np.int32), np.ones(own.sum()), None, n_items)
+        BlockedAls(block, n_items, recipe, peers).run(initial_state(len(block.user_idx), n_items, recipe))
+        return 0
+
+    as_peers(n, fit)  # compiled before memory is counted
+    tracemalloc.start()
+    as_peers(n, fit)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    forecast = n * (als_work(activity(world), knobs, Place(n)).task_bytes - (kind == "cholesky") * 8 * 300**2)
+    assert peak <= 1.02 * forecast
+    assert within(1.3, forecast, peak)
+
+
+def test_factors_that_no_task_can_hold_are_seen_before():
+    """Of two tasks: 8 x 5 + 4 bytes for each pair of 100,000 factors are 440 GB; only explicit ratings sum no Gram matrices."""
+    few = activity(WORLDS["few items"])
+    for engine in ("blocked", "mllib"):
+        assert als_work(few, {**ALS, "engine": engine, "rank": 100_000}, Place(2)).task_bytes > (4.4e11 if engine == "blocked" else 1e11)
+    assert within(1.1, als_work(few, {**ALS, "rank": 100_000, "model": "explicit"}, Place(2)).task_bytes, 8e10)
+
+
 def test_als_by_hand():
     """2 users have items 0 and 1, a third item 9: 5 pairs, m = 10 places, D = 2, one step, one iteration, two tasks."""
     from recspark.preflight.activity import activity_of

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pyspark.sql import DataFrame
 
 from recspark.errors import LineageError
-from recspark.runtime.job import Job, find_jobs, in_flow_order, tables_read
+from recspark.runtime.job import Job, find_jobs, in_flow_order, needed_jobs, tables_read
 from recspark.tables import CLEAN_EVENTS, HISTORIES, INTERACTIONS, POPULARITY, REQUESTS, SOURCE_CANDIDATES
 from recspark.tables.horizon import Horizon
 from recspark.tables.lineage import At, LabelRows, LearnRows, Of, Previous
@@ -79,6 +79,13 @@ def test_a_cycle_is_refused_but_ones_own_earlier_rows_are_not_a_cycle():
     assert in_flow_order([Job(extend, writes=CLEAN_EVENTS)])
     with pytest.raises(LineageError, match="wait for each other"):
         in_flow_order([Job(build_requests, writes=REQUESTS), Job(build_popularity, writes=POPULARITY)])
+
+
+def test_what_a_job_reads_of_one_source_needs_its_writer_only():
+    needs = needed_jobs(find_jobs().values())
+    assert {name for name in needs["source_candidates_ease"] if name.startswith("neighbours")} == {"neighbours_ease"}
+    assert {name for name in needs["similar_items"] if name.startswith("neighbours")} >= {"neighbours_ease", "neighbours_item_knn"}
+    assert {name for name in needs["source_candidates_als"] if name.startswith("vectors")} == {"vectors_als"}
 
 
 def test_every_job_of_the_river_fits_and_only_labels_may_see_labels():

@@ -12,8 +12,10 @@ from recspark.columns import FIT, SERVE, TEST, TUNE
 from recspark.errors import ConfigError
 from recspark.runtime import switches
 from recspark.runtime.config import check, load_layers
+from recspark.runtime.inputs import Inputs
 from recspark.runtime.job import find_jobs
-from recspark.runtime.nightly import _in_utc, _kept_summary, targets_of
+from recspark.runtime.nightly import _in_utc, _kept_summary, _likely, targets_of
+from recspark.runtime.river import River
 from recspark.tables.horizon import Horizon
 
 EVENTS = ["events.path=e.csv", "events.columns.user_id=u", "events.columns.item_id=i", "events.types.view=1", "events.order=file"]
@@ -85,6 +87,46 @@ def test_gates_and_what_they_judge_are_computed_where_is_served_only():
     assert [at(table) for table in ("champion", "gates", "staged_recommendations")] == [[SERVE]] * 3
     assert at("histories") == [FIT, TUNE, TEST, SERVE]
     assert (at("rankers"), at("metrics"), at("interactions"), at("recommendations")) == ([FIT], [TUNE, TEST], ["3"], [""])
+
+
+def planned(table, *assignments) -> set[str]:
+    """The jobs that a run of `table` (a table, a job, or None for all that is published) would come by."""
+    every = find_jobs()
+    config = check(load_layers(None, "local", [*EVENTS, *assignments]), every)
+    jobs = switches.switched_on(every, config)
+    nowhere = SimpleNamespace(spark=None)
+    inputs = Inputs(nowhere, nowhere, jobs, SimpleNamespace(delivery=3), repeats="earliest", published_rows=1)
+    inputs.parts = {part: Horizon(part, 3, closed=part != SERVE) for part in (FIT, TUNE, TEST, SERVE)}
+    river = River(config, jobs, nowhere, nowhere, inputs, SimpleNamespace(note=print), now=datetime(2025, 6, 1), run_torch=None)
+    return set(river.plan(targets_of(table, SimpleNamespace(jobs=jobs), inputs)))
+
+
+def test_a_job_is_run_without_those_that_write_other_slices_of_its_table():
+    def of(table, *assignments):
+        return {name for name in planned(table, *assignments) if name.startswith(("source_candidates", "neighbours", "vectors"))}
+
+    assert of("source_candidates_als") == {"source_candidates_als", "vectors_als"}
+    assert of("neighbours_item_knn", "sources=[item_knn,ease]") == {"neighbours_item_knn"}
+    # It reads the neighbours of its own source only.
+    assert of("source_candidates_item_knn", "sources=[item_knn,ease]") == {"source_candidates_item_knn", "neighbours_item_knn"}
+    every = {f"source_candidates_{source}" for source in ("als", "item_knn", "popular")}
+    assert of("source_candidates") == {*every, "vectors_als", "neighbours_item_knn"}
+
+
+def test_steps_are_counted_before_the_horizons_are_known():
+    """What is likely to run, against what is planned: only what ends a delivery is more, which a later run does not come by."""
+    every = find_jobs()
+    for table in (None, "source_candidates_als", "interactions"):
+        config = check(load_layers(None, "local", EVENTS), every)
+        assert _likely(table, switches.switched_on(every, config)) - planned(table) <= {"quarantine", "intake", "splits"}
+        assert planned(table) <= _likely(table, switches.switched_on(every, config))
+
+
+def test_without_a_ranker_nothing_is_made_for_one():
+    only_for_rankers = {"rankers", "examples", "scores", "ranked"}
+    everything, without = planned(None), planned(None, "rankers=null")
+    assert everything >= only_for_rankers
+    assert without == everything - only_for_rankers - {"user_features"}
 
 
 @pytest.mark.parametrize(
