@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, UsageError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, ListsMapping, UsersMapping
 from recspark.runtime.job import Job
@@ -108,7 +108,8 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
     """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
     Raises:
-        ConfigError: a file is missing or is not YAML, an assignment has no `=` or is not YAML, an interpolation names nothing.
+        ConfigError: a file is missing or is not YAML, an interpolation names nothing.
+        UsageError: an assignment has no `=` or is not YAML.
     """
     folder = conf_folder()
     layers = [_read(folder / "base.yaml"), _named(folder / "env", env)]
@@ -128,11 +129,11 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
 def _assigned(assignment: str) -> DictConfig:
     example = "write it as section.key=value, as in --set vectors_als.rank=128"
     if "=" not in assignment:
-        raise ConfigError(f"--set {assignment!r} is no assignment: {example}")
+        raise UsageError(f"--set {assignment!r} is no assignment: {example}")
     try:
         return OmegaConf.from_dotlist([assignment])
     except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"--set {assignment!r} is not YAML after the =: {' '.join(str(error).split())}; {example}") from error
+        raise UsageError(f"--set {assignment!r} is not YAML after the =: {' '.join(str(error).split())}; {example}") from error
 
 
 def _named(folder: Traversable, name: str) -> DictConfig:

@@ -130,6 +130,8 @@ def test_a_users_mistake_ends_with_1_and_one_sentence(recspark, copied, change, 
 
 def test_wrong_usage_ends_with_2_and_our_own_faults_with_4(recspark, monkeypatch):
     assert recspark("run", "--no-such-option")[0] == 2
+    code, _, err = recspark("run", "--set", "vectors_als.rank")
+    assert (code, "is no assignment" in " ".join(err.split())) == (2, True), err
     monkeypatch.setattr("recspark.runtime.graph.draw_graph", lambda jobs: 1 / 0)
     code, _, err = recspark("graph")
     assert (code, "internal error: ZeroDivisionError" in " ".join(err.split())) == (4, True)

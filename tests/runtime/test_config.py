@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, UsageError
 from recspark.runtime.config import Config, Settings, check, conf_folder, load_layers, shared_knobs
 from recspark.runtime.job import Job, find_jobs
 
@@ -75,9 +75,10 @@ def test_names_that_are_not_there(tmp_path: Path):
     ],
 )
 def test_an_assignment_that_is_none(assignment: str, said: str):
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(UsageError) as raised:
         load_layers(None, "local", [assignment])
     assert said in str(raised.value)
+    assert raised.value.exit_code == 2
 
 
 def test_every_problem_is_said_at_once(jobs: dict[str, Job]):
