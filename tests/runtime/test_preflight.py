@@ -73,19 +73,23 @@ def test_who_is_given_neighbours_as_arrays():
     assert is_published(jobs["source_candidates_item_knn"], {})
 
 
-def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch):
-    first = rates_of(spark)
+def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch, tmp_path):
+    warehouse = str(tmp_path)
+    first = rates_of(spark, warehouse)
     assert min(first) > 0
     place = calibration._place()
-    assert rates_of(spark) == first
+    assert rates_of(spark, warehouse) == first
+    assert list(tmp_path.rglob("*.parquet")) == []
+    # A job is committed, and its row of `runs`; a horizon is not.
+    assert first.start > first.stage
     kept = json.loads(place.read_text())
     key = calibration._key(spark)
     place.write_text(json.dumps({**kept, key: {**kept[key], "start": 123.0}}))
-    assert rates_of(spark).start == 123.0
+    assert rates_of(spark, warehouse).start == 123.0
     place.write_text("{")
     # Under dynamic allocation each slot measures by itself.
     monkeypatch.setattr(calibration, "_has_barriers", lambda session: False)
-    alone = rates_of(spark)
+    alone = rates_of(spark, warehouse)
     assert alone.start < 123.0
     assert min(alone) > 0
     assert set(json.loads(place.read_text())[key]) == set(first._fields)
