@@ -40,7 +40,12 @@ def forecast(
     with open_house(config_file, env, assignments, as_of=as_of) as house:
         if calibrate:
             rates = rates_of(house.spark, house.store.warehouse, anew=True)
-            console.print("a slot does, a second: " + ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items()))
+            a_slot = ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items() if name not in ("start", "stage"))
+            console.print(
+                f"a slot does, a second: {a_slot}; a job takes {duration(rates.start)}, and {duration(rates.stage)} at each horizon, of no rows",
+                highlight=False,
+                soft_wrap=True,
+            )
         settings = house.config.settings
         intake = Intake(house.store, house.ledger, settings)
         inputs = Inputs(

@@ -12,7 +12,8 @@ from recspark.preflight.models import MODELS, Model
 from recspark.preflight.verdict import Limits, count, duration, in_words, judge, refusal_of
 from recspark.preflight.work import Place, Rates, Step, Work, size
 from tests.preflight.counted import WORLDS, activity
-from tests.preflight.test_forecasts import ALS, KNN
+from tests.preflight.test_als_forecasts import ALS
+from tests.preflight.test_forecasts import KNN
 
 RATES = Rates(least_squares=1e9, additions=1e6, products=1e9, inverse=1e9, rows=1e6, moved=1e7, sent=1e8, start=0.75, stage=0.25)
 PLACE = Place(2)
