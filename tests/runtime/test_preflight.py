@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from recspark.preflight.work import Rates
 from recspark.runtime import calibration
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.job import find_jobs
-from recspark.runtime.preflight import is_published, limits_of
+from recspark.runtime.preflight import Preflight, is_published, limits_of
 
 GB = float(1 << 30)
 NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", "driver_bytes"))
@@ -71,6 +73,20 @@ def test_who_is_given_neighbours_as_arrays():
     assert is_published(knn, {name: jobs[name] for name in ("neighbours_item_knn", "source_candidates_item_knn")})
     assert not is_published(knn, {name: jobs[name] for name in ("neighbours_item_knn", "similar_items", "source_candidates_ease")})
     assert is_published(jobs["source_candidates_item_knn"], {})
+
+
+def test_a_job_starts_no_faster_than_any_has_in_the_warehouse(monkeypatch):
+    """Of 7 and 5 s; what the river does itself, in 1 s, is no job. Without any job it is as measured."""
+    measured = Rates(*[1.0] * 7, start=2.0, stage=1.0)
+    monkeypatch.setattr("recspark.runtime.preflight.rates_of", lambda spark, warehouse: measured)
+    seconds = {("intake", "1"): 7.0, ("user_index", "1"): 5.0, ("deliveries", "1"): 1.0}
+
+    def start_of(entries: dict[tuple[str, str], float]) -> float:
+        ledger = SimpleNamespace(entries={key: SimpleNamespace(seconds=took) for key, took in entries.items()})
+        inputs: Any = SimpleNamespace(store=SimpleNamespace(spark=None, warehouse=""), ledger=ledger, jobs=find_jobs())
+        return Preflight(None, inputs).rates.start  # type: ignore[arg-type]
+
+    assert (start_of(seconds), start_of({}), start_of({("intake", "1"): 0.5})) == (5.0, 2.0, 2.0)
 
 
 def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch, tmp_path):
