@@ -30,7 +30,7 @@ from recspark.runtime.ledger import Entry, Ledger, claim
 from recspark.runtime.preflight import ACTIVITY, Preflight
 from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
-from recspark.runtime.store import Store
+from recspark.runtime.store import Store, own_errors
 from recspark.runtime.watching import call_watched
 from recspark.tables import RANKERS
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
@@ -181,7 +181,8 @@ class River:
             return
         self._progress.start(name, [scope.slice for scope in stale])
         started = time.monotonic()
-        n_rows = None if dry else self._run(job, stale)
+        with own_errors():
+            n_rows = None if dry else self._run(job, stale)
         wrote = "" if n_rows is None else f"{n_rows:,} rows{' changed' if job.writes.merge else ''}"
         seconds = time.monotonic() - started
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds

@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
 from recspark.candidates.als import fit_als, score_als_candidates
-from recspark.errors import ConfigError, LimitError
+from recspark.errors import ConfigError, LimitError, TrainingError
 from recspark.handover.files import PROGRESS
 from recspark.tables import REQUESTS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import conform
@@ -286,6 +286,19 @@ def test_a_night_that_learnt_nothing_starts_no_other_warm_and_nothing_left_to_le
         assert fit(events([]))[0].collect() == []
     finally:
         spark.conf.unset("spark.sql.adaptive.enabled")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"reg": 1e300}, r"the loss of ALS is nan after iteration 1: .* lower vectors_als.reg \(1e\+300\)"),
+        # One of the two tasks finds it; the other must not wait for it.
+        ({"alpha": 1e300}, r"user 0 and item 0 have weights.* that add up to 1e\+300: not a finite number of single precision"),
+    ],
+)
+def test_what_a_task_refuses_is_raised_as_it_is(events, fit, knobs, words) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(TrainingError, match=words):
+        fit(events([(0, 0), (0, 1)]), **knobs)
 
 
 def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]

@@ -215,6 +215,15 @@ def test_a_loss_that_is_no_number_ends_the_fit() -> None:
         _fit("implicit", 2, RECIPE, broken)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("reg", "cure"), [(1e300, "lower"), (3e37, "lower"), (1e-30, "raise")])
+def test_a_fit_that_diverges_says_so_in_one_sentence_and_no_warning(reg: float, cure: str) -> None:
+    # Too much regularisation has no single precision; too little lets factors grow from where they are.
+    huge = np.array([5]), np.full((1, 4), 1e30, np.float32)
+    with pytest.raises(TrainingError, match=rf"the loss of ALS is (nan|inf) after iteration 1: .*; {cure} vectors_als.reg \("):
+        _fit("implicit", 2, replace(RECIPE, reg=reg), huge)
+
+
 def test_unobserved_pairs_with_biases_are_refused() -> None:
     for knobs in ({"biased": True}, {"centred": True}):
         with pytest.raises(ValueError, match="unobserved is 0.2, and scores have biases or a mean: .* set unobserved to 0"):
