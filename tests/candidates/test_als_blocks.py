@@ -216,12 +216,10 @@ def test_a_loss_that_is_no_number_ends_the_fit() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize(("reg", "cure"), [(1e300, "lower"), (3e37, "lower"), (1e-30, "raise")])
-def test_a_fit_that_diverges_says_so_in_one_sentence_and_no_warning(reg: float, cure: str) -> None:
-    # Too much regularisation has no single precision; too little lets factors grow from where they are.
-    huge = np.array([5]), np.full((1, 4), 1e30, np.float32)
-    with pytest.raises(TrainingError, match=rf"the loss of ALS is (nan|inf) after iteration 1: .*; {cure} vectors_als.reg \("):
-        _fit("implicit", 2, replace(RECIPE, reg=reg), huge)
+@pytest.mark.parametrize("reg", [1e300, 3e37])
+def test_regularisation_that_no_single_precision_holds_ends_the_fit_without_a_warning(reg: float) -> None:
+    with pytest.raises(TrainingError, match=r"the loss of ALS is (nan|inf) after iteration 1: .*; lower vectors_als.reg \("):
+        _fit("implicit", 2, replace(RECIPE, reg=reg))
 
 
 def test_unobserved_pairs_with_biases_are_refused() -> None:
