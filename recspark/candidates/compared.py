@@ -139,6 +139,7 @@ def compare(
 
     For weightings a job counts the documents. Of the knobs the measure reads its own (`measure_misfits`).
     """
+
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:
         forms = {"shrinkage": shrinkage, "form": shrinkage_form, "alpha": popularity_damping, "asymmetry": asymmetry}
         return measure_of(similarity, counts, sums, n_histories, **forms)  # type: ignore[arg-type]

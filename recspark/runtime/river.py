@@ -269,7 +269,10 @@ class River:
         if job.runner == "torch":
             frames = self._run_torch(job, calls, folders)
         else:
-            frames = [call_watched(job.function, call, folder, on_line) for call, folder in zip(calls, folders, strict=True)]
+            frames = [
+                call_watched(job.function, call, folder, on_line, scope.slice)
+                for call, folder, scope in zip(calls, folders, scopes, strict=True)
+            ]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
             for frame, scope in zip(frames, scopes, strict=True)

@@ -306,7 +306,9 @@ def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]
         fit(events([(2**31, 0)]), engine="mllib")
     with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 36,036 bytes in each task, and vectors_als.item_bytes is 36,000"):
         fit(events([(0, 1000)]), item_bytes=36_000)
-    with pytest.raises(ConfigError, match=r"^vectors_als.model: pmf is not known to MLlib's ALS; .*; vectors_als.solver: cholesky is not read"):
+    with pytest.raises(
+        ConfigError, match=r"^vectors_als.model: pmf is not known to MLlib's ALS; .*; vectors_als.solver: cholesky is not read"
+    ):
         fit(events([(0, 0)]), model="pmf", solver="cholesky", engine="mllib")
     with pytest.raises(ConfigError, match="decay needs times"):
         fit(events([(0, 0)]), half_life_days=3.0)
