@@ -24,7 +24,6 @@ from recspark.kernels.masks import Mask
 from recspark.tables.lineage import ContextRows, Earlier, ItemFeatures, ItemVectors, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
 
-
 Engine = Literal["auto", "blocked", "mllib"]
 Model = Literal["implicit", "explicit", "pmf"]
 Solver = Literal["cg", "cholesky"]

@@ -144,12 +144,10 @@ def _cosine(one: int, other: int, of: np.ndarray, vectors: np.ndarray) -> float:
 @njit(cache=True)
 def _take_best(past: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     """Write into `out` the items of `past` with the largest positive weights, earlier ones first among equals."""
-    n = 0
-    for j in np.argsort(-weights, kind="mergesort"):
-        if n == out.size or not weights[j] > 0:
-            break
-        out[n] = past[j]
-        n += 1
+    best = np.argsort(-weights, kind="mergesort")[: out.size]
+    for place in range(best.size):
+        if weights[best[place]] > 0:
+            out[place] = past[best[place]]
 
 
 @njit(cache=True)

@@ -269,10 +269,7 @@ class River:
         if job.runner == "torch":
             frames = self._run_torch(job, calls, folders)
         else:
-            frames = [
-                call_watched(job.function, call, folder, on_line, scope.slice)
-                for call, folder, scope in zip(calls, folders, scopes, strict=True)
-            ]
+            frames = [call_watched(job.function, *one, on_line) for one in zip(calls, folders, [at.slice for at in scopes], strict=True)]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
             for frame, scope in zip(frames, scopes, strict=True)
@@ -292,8 +289,7 @@ class River:
             Folder: folder,
             TaskSlots: n_slots(self.store.spark),
         }
-        values |= {name: injected[kind] for name, kind in job.injected.items()}
-        return values | self.config.parameters(job)
+        return values | {name: injected[kind] for name, kind in job.injected.items()} | self.config.parameters(job)
 
     def _stamped(self, frame: DataFrame, job: Job, scope: Scope) -> DataFrame:
         stamps = {"delivery": F.lit(scope.delivery).cast("int"), "run_id": F.lit(self.ledger.run_id)}

@@ -251,6 +251,8 @@ def _quoted(text: str) -> str:
 def _n_rows(metrics: Mapping[str, Any], table: Table) -> int | None:
     if table.merge:
         return sum(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
+    if metrics.get("numFiles") == "0":  # then Delta may leave the rows out
+        return 0
     return int(metrics["numOutputRows"]) if "numOutputRows" in metrics else None
 
 

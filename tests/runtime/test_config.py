@@ -196,8 +196,10 @@ def test_what_must_stand_there_is_said_in_words(jobs: dict[str, Job], place: str
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 @pytest.mark.parametrize(
     "place",
-    ["vectors_als.reg", "neighbours_ease.reg", "popularity.half_life_days", "rankers.learning_rate", "limits.seconds", "splits.share_fit"]
-    + ["events.types.view", "events.value_bounds.max", "rankers.model.dropout", "predictions.minimum"],
+    [
+        *("vectors_als.reg", "neighbours_ease.reg", "popularity.half_life_days", "rankers.learning_rate", "rankers.model.dropout"),
+        *("limits.seconds", "splits.share_fit", "events.types.view", "events.value_bounds.max", "predictions.minimum"),
+    ],
 )
 def test_a_number_that_is_not_finite_is_refused(jobs: dict[str, Job], place: str, value: float):
     raw = OmegaConf.create({**load_layers(None, "local", []), "events": EVENTS})

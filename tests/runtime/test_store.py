@@ -194,3 +194,11 @@ def test_an_error_of_ours_within_a_task_comes_as_it_was_raised(spark):
         spark.range(1).mapInArrow(refuse, "id bigint").collect()
     with pytest.raises(PythonException, match="ValueError: the figure is 3"), own_errors():
         spark.range(1).mapInArrow(fail, "id bigint").collect()
+
+
+def test_nothing_written_is_counted_as_0_rows(spark, store):
+    nothing = frame(spark, [("a", 1, None)]).filter("n > 1")
+    first = store.write(frame(spark, [("a", 1, None), ("b", 2, None)]), SLICED, replace=None, base=None, run_id="r1")
+    second = store.write(nothing, SLICED, replace="horizon IN ('a')", base=first.version, run_id="r2")
+    third = store.write(nothing, SLICED, replace=None, base=second.version, run_id="r3")
+    assert (first.n_rows, second.n_rows, third.n_rows) == (2, 0, 0)
