@@ -273,3 +273,8 @@ def test_a_count_below_its_least_is_refused(jobs: dict[str, Job], setting: str):
     place = setting.split("=", maxsplit=1)[0]
     found = problems(jobs, setting)
     assert [line for line in found if line.startswith(f"{place}") and ": must be " in line] == found[:1]
+
+
+def test_null_lifts_the_cap_of_histories_of_items_and_of_users(jobs: dict[str, Job]):
+    caps = [f"neighbours_{source}.max_items_per_user=null" for source in ("item_knn", "item_next", "rp3beta")]
+    assert problems(jobs, *caps, "neighbours_user_knn.max_users_per_item=null", "sources=[item_knn, item_next, rp3beta, user_knn]") == []
