@@ -26,7 +26,7 @@ from recspark.tables.lineage import Source
 class Limits(BaseModel):
     """Figures past which a step refuses instead of failing half-way."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     published_rows: int = Field(20_000_000, description="Rows of an item-sized table that may pass through the driver as arrays.")
     seconds: float | None = Field(None, gt=0, description="Forecast time of an expensive job at a horizon; null: any.")
@@ -38,7 +38,7 @@ class Limits(BaseModel):
 class Torch(BaseModel):
     """Where training and scoring processes run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     n_processes: int = Field(1, ge=1, description="Training processes; each is one rank of the process group.")
     local: bool = Field(True, description="On the driver's machine; false: as Spark barrier tasks on the executors.")
@@ -48,7 +48,7 @@ class Torch(BaseModel):
 class Settings(BaseModel):
     """Everything that is not a job's own section."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     warehouse: str = Field(description="Folder or URL of the tables and of staging files.")
     catalog: str | None = Field(None, description="Catalog schema for the tables (main.recs) instead of paths below the warehouse.")

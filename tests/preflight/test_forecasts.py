@@ -185,3 +185,9 @@ def test_every_model_is_of_a_job_and_of_its_knobs():
         assert model.blocks is None or model.blocks in own
     expensive = {name for name in jobs if name.startswith(("vectors_", "neighbours_", "source_candidates_"))}
     assert set(MODELS) == expensive
+
+
+def test_no_cap_is_a_cap_that_no_history_reaches() -> None:
+    counted = activity(WORLDS[next(iter(WORLDS))])
+    uncapped, capped = (item_knn_work(counted, {**KNN, "max_items_per_user": cap}, Place(2)) for cap in (None, 1_000_000))
+    assert uncapped == capped
