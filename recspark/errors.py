@@ -11,6 +11,12 @@ class ConfigError(RecsparkError):
     """Raised when a configuration does not fit: unknown keys, wrong types, settings that exclude each other."""
 
 
+class UsageError(ConfigError):
+    """Raised when a command was written wrongly: what typer cannot see for itself, as in --set without a `=`."""
+
+    exit_code = 2
+
+
 class SourceError(RecsparkError):
     """Raised when a source cannot be read as configured: no such path, a missing or mistyped column."""
 

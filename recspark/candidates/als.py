@@ -20,6 +20,28 @@ from recspark.handover.arrays import publish
 from recspark.tables.lineage import ContextRows, Earlier, LearnRows, Slots, Tell, WorkFolder
 from recspark.tables.weights import ValueAs, with_weight
 
+Engine = Literal["auto", "blocked", "mllib"]
+Model = Literal["implicit", "explicit", "pmf"]
+Solver = Literal["cg", "cholesky"]
+
+
+def engine_misfits(*, engine: Engine, model: Model, nonnegative: bool, solver: Solver, half_life_days: float | None) -> list[str]:
+    """A sentence for each of these knobs of vectors_als that excludes another, or that the engine would not read."""
+    problems = []
+    if model == "pmf" and nonnegative:
+        problems.append(
+            "vectors_als.nonnegative: true excludes vectors_als.model: pmf, whose factors are Gaussian; set it to false, or choose another model"
+        )
+    if engine == "mllib":
+        other = "or set vectors_als.engine: blocked"
+        if model == "pmf":
+            problems.append(f"vectors_als.model: pmf is not known to MLlib's ALS; choose implicit or explicit, {other}")
+        if model == "explicit" and half_life_days is not None:
+            problems.append(f"vectors_als.half_life_days: {half_life_days:g}: MLlib's ALS cannot weigh ratings; leave it out, {other}")
+        if solver != "cg":
+            problems.append(f"vectors_als.solver: {solver} is not read by MLlib's ALS, which has one of its own; leave it out, {other}")
+    return problems
+
 
 def _weighted_events(
     interactions: DataFrame, since: DataFrame, weights: dict[str, float], value_as: ValueAs, half_life_days: float | None, alpha: float
@@ -50,8 +72,8 @@ def fit_als(
     context: ContextRows,
     *,
     weights: dict[str, float],
-    engine: Literal["auto", "blocked", "mllib"] = "auto",
-    model: Literal["implicit", "explicit", "pmf"] = "implicit",
+    engine: Engine = "auto",
+    model: Model = "implicit",
     rank: PositiveInt = 64,
     max_iter: PositiveInt = 10,
     reg: PositiveFloat = 0.003,
@@ -62,7 +84,7 @@ def fit_als(
     bias_reg: NonNegativeFloat = 1.0,
     nonnegative: bool = False,
     init_stddev: PositiveFloat = 0.1,
-    solver: Literal["cg", "cholesky"] = "cg",
+    solver: Solver = "cg",
     solver_steps: PositiveInt = 3,
     tolerance: NonNegativeFloat = 0.0,
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0,
@@ -134,17 +156,13 @@ def fit_als(
         tell: is told what the fit was.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, or decaying ratings, by MLlib;
-            pmf with non-negative factors; blocks under dynamic allocation.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; pmf, decaying ratings or a
+            solver by MLlib; pmf with non-negative factors; blocks under dynamic allocation.
         LimitError: items beyond item_bytes; an index that MLlib's ALS cannot hold.
     """
-    if model == "pmf" and (engine == "mllib" or nonnegative):
-        raise ConfigError(
-            "vectors_als.model is pmf, which is Gaussian and of the blocked engine: set nonnegative: false and engine: blocked"
-        )
+    if problems := engine_misfits(engine=engine, model=model, nonnegative=nonnegative, solver=solver, half_life_days=half_life_days):
+        raise ConfigError("; ".join(problems))
     implicit = model == "implicit"
-    if engine == "mllib" and not implicit and half_life_days is not None:
-        raise ConfigError("vectors_als.half_life_days is set, and MLlib's ALS cannot weigh ratings: leave it out, or set engine: blocked")
     if engine == "mllib":
         pairs = add_up_pairs(with_weight(interactions, weights, value_as=value_as, half_life_days=half_life_days)) if implicit else None
         ratings = pairs.withColumnRenamed("weight", "rating") if pairs else keep_latest_ratings(interactions, weights)

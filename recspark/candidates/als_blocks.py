@@ -112,8 +112,9 @@ def _penalty(factors: np.ndarray, scales: np.ndarray, ridge: np.ndarray) -> floa
 
 
 def row_scales(counts: np.ndarray, n_others: int, recipe: Recipe) -> np.ndarray:
-    """[n] each row's regularisation: reg (n + unobserved N)^nu."""
-    return (recipe.reg * (counts + recipe.unobserved * n_others) ** recipe.nu).astype(np.float32)
+    """[n] each row's regularisation: reg (n + unobserved N)^nu. What is too large for a number shows in the loss."""
+    with np.errstate(over="ignore"):
+        return (recipe.reg * (counts + recipe.unobserved * n_others) ** recipe.nu).astype(np.float32)
 
 
 def side_of(factors: np.ndarray, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -267,12 +268,14 @@ class BlockedAls:
         state.items[~self.present] = 0
         while len(state.losses) < self.recipe.max_iter and not self._is_flat(state.losses) and not is_over():
             started = time.perf_counter()
-            self.step_users(state)
-            self.step_items(state)
-            loss = self.loss(state)
+            with np.errstate(over="ignore", invalid="ignore"):  # a fit that diverges is told by its loss
+                self.step_users(state)
+                self.step_items(state)
+                loss = self.loss(state)
             if not np.isfinite(loss):
+                cure = "lower" if self.recipe.reg > 1 else "raise"  # too much of it overflows, too little lets factors grow
                 raise TrainingError(
-                    f"the loss of ALS is {loss} after iteration {len(state.losses) + 1}: its sums must be finite numbers; raise "
+                    f"the loss of ALS is {loss} after iteration {len(state.losses) + 1}: its sums must be finite numbers; {cure} "
                     f"vectors_als.reg ({self.recipe.reg:g}), or give events smaller weights or values"
                 )
             state.losses.append(loss)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,12 +17,13 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+import recspark.errors
 from recspark.candidates.als_blocks import BlockedAls, Recipe, State, initial_state, item_bytes_of
 from recspark.candidates.als_states import States
 from recspark.candidates.als_validation import Validation, held_events, is_held
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, USER
-from recspark.errors import ConfigError, LimitError
+from recspark.errors import ConfigError, LimitError, RecsparkError, TrainingError
 from recspark.handover.arrays import Published
 from recspark.handover.files import PROGRESS, read_whole, write_whole
 from recspark.handover.peers import Peers, blocks_of, cannot_meet, meet
@@ -32,6 +34,7 @@ _REPORT = "rank int, report string"
 FINISHED = "fit.json"
 _VECTORS = pa.schema([("kind", pa.string()), ("idx", pa.int64()), ("vector", pa.list_(pa.float32())), ("bias", pa.float32())])
 _ROWS_AT_ONCE = 1 << 16
+_LONGEST_WORD = 1000  # bytes of what a task says is wrong
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,20 @@ def _sums(peers: Peers, *numbers: float) -> list[float]:
     return [float(number) for number in peers.sum_all(np.array(numbers, np.float64))]
 
 
+@contextmanager
+def _agreed(peers: Peers) -> Iterator[None]:
+    """What one task finds wrong is raised in all, so that none waits for it."""
+    found = ""
+    try:
+        yield
+    except TrainingError as error:
+        found = str(error)
+    words = np.frombuffer(found.encode()[:_LONGEST_WORD].ljust(_LONGEST_WORD), np.uint8)
+    for said in peers.gather(words):
+        if text := said.tobytes().decode(errors="ignore").strip():
+            raise TrainingError(text)
+
+
 def _load(events: dict[str, np.ndarray], n_items: int, peers: Peers, fit: Fit) -> Loaded:
     """`events` is emptied: its arrays are not needed beside the block."""
     out = {name: column[:0] for name, column in events.items()}
@@ -85,7 +102,8 @@ def _load(events: dict[str, np.ndarray], n_items: int, peers: Peers, fit: Fit) -
         mean = total / weight if weight else 0.0
         for some in (events, out):
             some["target"] = some["target"] - mean
-    block = build_block(events["user_idx"], events["item_idx"], events["weight"], events.get("target"), n_items, extra=fit.extra)
+    with _agreed(peers):
+        block = build_block(events["user_idx"], events["item_idx"], events["weight"], events.get("target"), n_items, extra=fit.extra)
     events.clear()
     validation = None
     if fit.validation_share:
@@ -117,7 +135,7 @@ def _line(state: State, validation: Validation | None, recipe: Recipe) -> str:
 
 
 def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
-    """All that one task does; what it tells the driver."""
+    """All that one task does; what it tells the driver. What it raises of ours, every task does."""
     context = BarrierTaskContext.get()
     rank = context.partitionId()
     host = context.getTaskInfos()[rank].address.rsplit(":", 1)[0]
@@ -126,7 +144,10 @@ def _work(batches: Iterable[pa.RecordBatch], fit: Fit) -> dict[str, Any]:
         n_items = int(peers.gather(np.array([events["item_idx"].max(initial=-1)])).max()) + 1
         needed = item_bytes_of(n_items, peers.n, fit.recipe)
         if needed > fit.item_bytes:
-            return {"n_items": n_items, "needed": needed}
+            raise LimitError(
+                f"{n_items:,} items of {fit.recipe.width} factors need {needed:,} bytes in each task, and vectors_als.item_bytes is "
+                f"{fit.item_bytes:,}; raise it where tasks have the memory, lower rank, or choose engine: mllib"
+            )
         block, mean, validation = _load(events, n_items, peers, fit)
         fs, path = fsspec.core.url_to_fs(fit.folder)
         fs.makedirs(path, exist_ok=True)
@@ -196,6 +217,7 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
 
     Raises:
         LimitError: the items' factors are more than a task may hold.
+        TrainingError: the loss, or what a pair's events add up to, is not a finite number.
         ConfigError: dynamic allocation, where not all blocks need ever run at once.
     """
     if (kept := read_whole(f"{fit.folder}/{FINISHED}")) is not None:
@@ -205,7 +227,10 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     _refuse_dynamic_allocation(*(str(settings.get(name, "")) for name in ("spark.dynamicAllocation.enabled", "spark.master")))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        report = _work(batches, fit)
+        try:
+            report = _work(batches, fit)
+        except RecsparkError as error:  # told, not raised: Spark would repeat the stage, which ends the same way
+            report = {"raised": type(error).__name__, "message": str(error)}
         rank = BarrierTaskContext.get().partitionId()
         yield pa.RecordBatch.from_arrays([pa.array([rank], pa.int32()), pa.array([json.dumps(report)])], names=["rank", "report"])
 
@@ -217,11 +242,8 @@ def fit_blocks(events: DataFrame, fit: Fit, n_blocks: int) -> dict[str, Any]:
     reports = [json.loads(row.report) for row in sorted(reported)]
     if not reports:  # no event: Spark runs no task
         return {"files": [], "losses": [], "seconds": [], "validation": [], "blocks": []}
-    if "needed" in reports[0]:
-        raise LimitError(
-            f"{reports[0]['n_items']:,} items of {fit.recipe.width} factors need {reports[0]['needed']:,} bytes in each task, and "
-            f"vectors_als.item_bytes is {fit.item_bytes:,}; raise it where tasks have the memory, lower rank, or choose engine: mllib"
-        )
+    if "raised" in reports[0]:
+        raise getattr(recspark.errors, reports[0]["raised"])(reports[0]["message"])
     names = ("n_users", "n_items", "n_events", "bytes_sent", "process")
     found = {
         "files": [file for report in reports for file in report["files"]],

@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 
 from recspark.candidates.cooccurring import Rules, of_counts
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
-from recspark.errors import ConfigError
 from recspark.kernels.cooccurrence import COUNT, DOT, MOMENTS
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, ShrinkageForm, Similarity, measure_of
@@ -28,6 +27,27 @@ Share = Annotated[float, Field(ge=0, le=1)]
 LEAST_WEIGHT, MOST_WEIGHT = 2.0**-60, 2.0**60
 # A rating less the mean of its document that is this share of the mean (or of 1) is what rounding left: nothing.
 _RESIDUE = 1e-9
+
+
+def measure_misfits(
+    section: str,
+    *,
+    similarity: Similarity,
+    weighting: Weighting,
+    shrinkage_form: ShrinkageForm,
+    asymmetry: float,
+    half_life_days: float | None,
+) -> list[str]:
+    """A sentence for each of these knobs of `section` that is set, and that the measure would not read: cosine alone has them."""
+    if similarity == "cosine":
+        return []
+    plain = {"weighting": (weighting, "none"), "shrinkage_form": (shrinkage_form, "support"), "asymmetry": (asymmetry, 0.5)}
+    return [
+        f"{section}.{knob}: {value if isinstance(value, str) else format(value, 'g')} has no meaning where {section}.similarity is {similarity}; only cosine reads it: leave it out, or set "
+        f"{section}.similarity: cosine"
+        for knob, (value, unset) in {**plain, "half_life_days": (half_life_days, None)}.items()
+        if value != unset
+    ]
 
 
 def entries_of(events: DataFrame, value: str | None) -> DataFrame:
@@ -49,11 +69,9 @@ def learnt_entries(
     """user_idx, item_idx, value: for pearson each pair's latest rating, else events' weights (no column where all are 1).
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times, or of ratings.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times.
     """
     if similarity == "pearson":
-        if half_life_days is not None:
-            raise ConfigError(f"half_life_days is {half_life_days} and similarity pearson: ratings do not decay; leave half_life_days out")
         return entries_of(keep_latest_ratings(interactions, weights), "rating")
     return weighted_entries(interactions, weights, value_as, half_life_days)
 
@@ -119,20 +137,8 @@ def compare(
 ) -> tuple[DataFrame, Rules]:
     """`learnt_entries` with the values that are compared, and the rules that `spread_histories` and `neighbours_of` take.
 
-    For weightings a job counts the documents.
-
-    Raises:
-        ConfigError: a weighting, an asymmetry or a form of shrinkage that the measure does not have.
+    For weightings a job counts the documents. Of the knobs the measure reads its own (`measure_misfits`).
     """
-    if similarity != "cosine" and (weighting != "none" or shrinkage_form != "support"):
-        raise ConfigError(
-            f"similarity is {similarity}, weighting {weighting} and shrinkage_form {shrinkage_form}: only cosine has weightings and "
-            "the form norm; choose similarity: cosine, or weighting: none and shrinkage_form: support"
-        )
-    if similarity != "cosine" and asymmetry != 0.5:
-        raise ConfigError(
-            f"similarity is {similarity} and asymmetry {asymmetry:g}: only cosine has one; choose similarity: cosine, or asymmetry: 0.5"
-        )
 
     def measure(counts: np.ndarray, sums: np.ndarray, n_histories: int) -> Measure:
         forms = {"shrinkage": shrinkage, "form": shrinkage_form, "alpha": popularity_damping, "asymmetry": asymmetry}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from recspark.candidates.compared import Share, Weighting, compare, learnt_entries
+from recspark.candidates.compared import Share, Weighting, compare, learnt_entries, measure_misfits
 from recspark.candidates.cooccurring import neighbours_of, spread_histories
 from recspark.columns import ITEM
+from recspark.errors import ConfigError
 from recspark.kernels.similarity import ShrinkageForm, Similarity
 from recspark.tables.lineage import LearnRows, Slots
 from recspark.tables.weights import ValueAs
@@ -28,7 +31,7 @@ def build_item_knn(
     popularity_damping: NonNegativeFloat = 0.5,
     bm25_k1: PositiveFloat = 1.2,
     bm25_b: Share = 0.75,
-    max_items_per_user: PositiveInt = 500,
+    max_items_per_user: PositiveInt | None = 500,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     n_blocks: PositiveInt | None = None,
@@ -59,7 +62,7 @@ def build_item_knn(
         popularity_damping: conditional: P(j | i) is divided by the number of j's users to this power; 0 recommends what everybody has.
         bm25_k1: bm25: how late further use of an item stops to count; the larger, the later.
         bm25_b: bm25: how much an item that is used much is held back, 0 to 1.
-        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
+        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it; none for all of it.
         value_as: how an event's value (a rating, a quantity, seconds) enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
@@ -67,20 +70,21 @@ def build_item_knn(
         seed: of the sample of long histories.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times, or of ratings; a weighting, an
-            asymmetry or a form of shrinkage that the measure does not have.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; a weighting, an
+            asymmetry, a form of shrinkage or a decay that the measure does not have.
     """
+    only_of_cosine: dict[str, Any] = {"weighting": weighting, "shrinkage_form": shrinkage_form, "asymmetry": asymmetry}
+    if problems := measure_misfits("neighbours_item_knn", similarity=similarity, half_life_days=half_life_days, **only_of_cosine):
+        raise ConfigError("; ".join(problems))
     n_blocks = n_blocks or n_slots
     entries, rules = compare(
         learnt_entries(interactions, similarity, weights, value_as, half_life_days),
         similarity=similarity,
-        weighting=weighting,
         shrinkage=shrinkage,
-        shrinkage_form=shrinkage_form,
         popularity_damping=popularity_damping,
         bm25_k1=bm25_k1,
         bm25_b=bm25_b,
-        asymmetry=asymmetry,
+        **only_of_cosine,
     )
     histories = spread_histories(entries, rules, n_blocks=n_blocks, max_items_per_user=max_items_per_user, seed=seed)
     found = neighbours_of(histories, rules, n_blocks=n_blocks, n=n_neighbours, min_support=min_support)

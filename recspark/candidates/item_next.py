@@ -33,7 +33,7 @@ def build_item_next(
     shrinkage: NonNegativeFloat = 10.0,
     popularity_damping: NonNegativeFloat = 0.5,
     max_gap: PositiveInt | None = None,
-    max_items_per_user: PositiveInt = 500,
+    max_items_per_user: PositiveInt | None = 500,
     n_blocks: PositiveInt | None = None,
     n_slots: Slots,
     seed: int = 1,
@@ -53,7 +53,7 @@ def build_item_next(
         shrinkage: score * support / (support + shrinkage); 0 switches it off.
         popularity_damping: conditional is divided by the number of the neighbour's users to this power; 0 recommends what everybody has.
         max_gap: how many steps (moments of the whole history with a new item) later still counts; none for any.
-        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
+        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it; none for all of it.
         n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.
         n_slots: tasks that run at once.
         seed: of the sample of long histories.

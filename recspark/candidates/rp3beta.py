@@ -35,7 +35,7 @@ def build_rp3beta(
     normalize: bool = False,
     max_lists: PositiveInt | None = None,
     min_support: PositiveInt = 1,
-    max_items_per_user: PositiveInt = 500,
+    max_items_per_user: PositiveInt | None = 500,
     value_as: ValueAs = "log",
     half_life_days: PositiveFloat | None = None,
     n_blocks: PositiveInt | None = None,
@@ -58,7 +58,7 @@ def build_rp3beta(
         normalize: divide each list by its sum, so that every item of a history has the same say.
         max_lists: an item stands in so many lists at most, those it scores best in; none for no limit.
         min_support: pairs with fewer users in common are left out.
-        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it.
+        max_items_per_user: a history's cost is its length squared; beyond this a seeded sample stands for it; none for all of it.
         value_as: how an event's value enters its weight: ignore, linear, or log (log2(1 + value)).
         half_life_days: after so many days an event weighs half; none for no decay. Needs times.
         n_blocks: item blocks, one task each; none for as many as run at once. More need less memory a task and copy histories more often.

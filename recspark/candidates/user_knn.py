@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from recspark.candidates.compared import Share, Weighting, compare, learnt_entries, transposed
+from recspark.candidates.compared import Share, Weighting, compare, learnt_entries, measure_misfits, transposed
 from recspark.candidates.cooccurring import neighbours_of, spread_histories, weighed_entries
 from recspark.candidates.user_search import assign_clusters, measure_recall, search_clusters, search_for_few
 from recspark.candidates.user_vectors import pack_vectors
@@ -116,22 +116,23 @@ def fit_user_knn(
         tell: is told, of a search in clusters, its recall.
 
     Raises:
-        ConfigError: event weights that nothing can be learnt from; decay of events without times, or of ratings; a weighting, an
-            asymmetry or a form of shrinkage that the measure does not have; a measure that is not searched in clusters.
+        ConfigError: event weights that nothing can be learnt from; decay of events without times; a weighting, an
+            asymmetry, a form of shrinkage or a decay that the measure does not have; a measure that is not searched in clusters.
         LimitError: a recall below min_recall; in clusters, a user index that 32 bits do not hold.
     """
+    only_of_cosine: dict[str, Any] = {"weighting": weighting, "shrinkage_form": shrinkage_form, "asymmetry": asymmetry}
+    if problems := measure_misfits("neighbours_user_knn", similarity=similarity, half_life_days=half_life_days, **only_of_cosine):
+        raise ConfigError("; ".join(problems))
     n_blocks = n_blocks or n_slots
     learnt = learnt_entries(interactions, similarity, weights, value_as, half_life_days)
     entries, rules = compare(
         transposed(learnt),
         similarity=similarity,
-        weighting=weighting,
         shrinkage=shrinkage,
-        shrinkage_form=shrinkage_form,
         popularity_damping=popularity_damping,
         bm25_k1=bm25_k1,
         bm25_b=bm25_b,
-        asymmetry=asymmetry,
+        **only_of_cosine,
     )
     sampled: dict[str, Any] = {"n_blocks": n_blocks, "max_items_per_user": max_users_per_item, "seed": seed}
     largest = learnt.agg(F.max("user_idx")).collect()[0][0]

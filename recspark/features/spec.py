@@ -15,7 +15,7 @@ class NumericSpec(BaseModel):
     What does not parse as a finite number is missing.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # median, mean and most_frequent (the lowest of equals) fill in the raw number; zero sets the encoded one to 0, whatever the scale.
     missing: Literal["median", "mean", "most_frequent", "zero"] = "median"
@@ -35,7 +35,7 @@ class NumericSpec(BaseModel):
 class CategoricalSpec(BaseModel):
     """One or several categories of an entity, as codes in `max_values` slots, and a was-missing indicator among its numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # What stands for no value at all: the code of unknown, or the most frequent token.
     missing: Literal["unknown", "most_frequent"] = "unknown"

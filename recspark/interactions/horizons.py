@@ -32,7 +32,7 @@ SETTINGS: Mapping[Kind, frozenset[str]] = {
 class SplitSpec(BaseModel):
     """The `splits` section: at which horizons models learn (fit), are chosen (tune), are measured (test) and serve."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     kind: Kind = Field(
         default="time",

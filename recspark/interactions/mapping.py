@@ -43,7 +43,7 @@ def format_of(path: str) -> Format | None:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class SourceMapping(_Section):

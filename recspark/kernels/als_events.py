@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.errors import TrainingError
 from recspark.kernels.als import Events
 
 # Entries that a table over all users may have, an event.
@@ -85,7 +86,7 @@ def _single(users: np.ndarray, places: np.ndarray, items: np.ndarray, column: np
         single = column.astype(np.float32)
     if not np.isfinite(single).all():
         at = int(np.argmin(np.isfinite(single)))
-        raise ValueError(
+        raise TrainingError(
             f"user {users[places[at]]} and item {items[at]} have weights, or weights times targets, that add up to {column[at]:g}: not a "
             "finite number of single precision; leave events without a finite value out before they are learnt from, or weigh all less"
         )
@@ -108,7 +109,7 @@ def build_block(
         extra: added to each observed pair's pull, where its weight comes on top of an unobserved pair's (Hu et al.).
 
     Raises:
-        ValueError: a pair's weight or pull that is not a finite number of single precision.
+        TrainingError: a pair's weight or pull that is not a finite number of single precision.
     """
     pulls = weights if targets is None else weights * targets
     if not len(user_idx):

@@ -12,8 +12,8 @@ from recspark.kernels.masks import Mask, count_items, is_masked, takes_place
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
 # "No source": what only the ranker's list held.
 NO_SOURCE = -1
-# How a source's rows are explained, where not by neighbours of its own.
-BY_VECTORS, BY_ANY = -1, -2
+# How a source's rows are explained, where not by neighbours: by vectors, or not at all.
+BY_VECTORS, BY_NOTHING = -1, -2
 
 
 @njit(cache=True)
@@ -142,29 +142,25 @@ def _cosine(one: int, other: int, of: np.ndarray, vectors: np.ndarray) -> float:
 
 
 @njit(cache=True)
-def _take_best(past: np.ndarray, weights: np.ndarray, out: np.ndarray) -> bool:
-    """Write into `out` the items of `past` with the largest positive weights, earlier ones first among equals; True if any."""
-    n = 0
-    for j in np.argsort(-weights, kind="mergesort"):
-        if n == out.size or not weights[j] > 0:
-            break
-        out[n] = past[j]
-        n += 1
-    return n > 0
+def _take_best(past: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Write into `out` the items of `past` with the largest positive weights, earlier ones first among equals."""
+    best = np.argsort(-weights, kind="mergesort")[: out.size]
+    for place in range(best.size):
+        if weights[best[place]] > 0:
+            out[place] = past[best[place]]
 
 
 @njit(cache=True)
 def _weigh_by_neighbours(item: int, past: np.ndarray, similar: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray) -> None:
     of, neighbours, scores = similar
     for j in range(past.size):
-        there, back = _similarity(past[j], item, of, neighbours, scores), _similarity(item, past[j], of, neighbours, scores)
-        weights[j] = max(there, back)
+        weights[j] = _similarity(past[j], item, of, neighbours, scores)
 
 
 @njit(cache=True)
 def _weigh_by_vectors(item: int, past: np.ndarray, of: np.ndarray, vectors: np.ndarray, weights: np.ndarray) -> None:
     for j in range(past.size):
-        weights[j] = 0.0 if past[j] == item else _cosine(past[j], item, of, vectors)
+        weights[j] = _cosine(past[j], item, of, vectors)
 
 
 @njit(cache=True)
@@ -172,9 +168,9 @@ def explain(
     counts: np.ndarray,
     items: np.ndarray,
     sources: np.ndarray,
-    rungs: np.ndarray,
     histories: np.ndarray,
     lengths: np.ndarray,
+    available: np.ndarray,
     n_because: int,
     means: np.ndarray,
     similar: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...],
@@ -183,18 +179,16 @@ def explain(
 ) -> np.ndarray:
     """For each recommended item the history items that speak for it most, best first: [items x n_because], then -1.
 
-    First by the means of the source that made the row. A source of item neighbours adds up its scores over the history: the
-    reasons are the items that add most, by the larger of the two ways in which either may be the other's neighbour. Of a source
-    of vectors, the items whose vectors point as the item's does. Where that finds none, and for rows of other sources (people
-    are never named; items that the same people use are alike): by each of the neighbour lists, in their order, then by
-    vectors, then the latest history items. Ties go to the later event. An item is its own reason only where the history holds
-    nothing else. Items of the popularity rung have no reasons but popularity.
+    By the means of the source that made the row, and no other. A source of neighbours adds up the lists' scores over the history:
+    the reasons are the items that add most. Of a source of vectors, the items whose vectors point as the item's does. Ties go to
+    the later event. No item is its own reason, and none that is not available is named.
 
     Args:
-        counts: [n] how many of `items`, `sources` and `rungs` are each request's.
-        histories, lengths: [n x L] history items, oldest first, and how many of the L count.
-        means: [S + 1] by source (the last one of NO_SOURCE): a place in `similar`, BY_VECTORS or BY_ANY.
-        similar: one entry a source of neighbours: (of, neighbours, scores), ascending by `of`; all of the same types.
+        counts: [n] how many of `items` and `sources` are each request's.
+        histories, lengths: [n x L] history items that may be named, oldest first, and how many of the L count.
+        available: [n_items] bool, by item index; an item beyond its end is not available.
+        means: by source (the last one of NO_SOURCE): a place in `similar`, BY_VECTORS or BY_NOTHING.
+        similar: (of, neighbours, scores), ascending by `of`: what an item of the history (`of`) adds to a neighbour; all of the same types.
         vectors_of, vectors: [m] ascending items, [m x D].
     """
     because = np.full((items.size, n_because), -1, dtype=np.int32)
@@ -203,36 +197,24 @@ def explain(
         # Distinct, latest first.
         past, m = np.empty(lengths[i], dtype=np.int32), 0
         for j in range(lengths[i] - 1, -1, -1):
-            known = False
+            item = histories[i, j]
+            is_left_out = item >= available.size or not available[item]
             for one in past[:m]:
-                known = known or one == histories[i, j]
-            if not known:
-                past[m] = histories[i, j]
+                is_left_out = is_left_out or one == item
+            if not is_left_out:
+                past[m] = item
                 m += 1
         past = past[:m]
         weights = np.empty(m)
         for r in range(begin, begin + counts[i]):
-            if rungs[r] == POPULARITY_RUNG or m == 0:
+            own = means[sources[r]]
+            if own == BY_NOTHING:
                 continue
-            item, own = items[r], means[sources[r]]
-            is_explained = False
-            if own >= 0:
-                _weigh_by_neighbours(item, past, similar[own], weights)
-                is_explained = _take_best(past, weights, because[r])
-            elif own == BY_VECTORS:
-                _weigh_by_vectors(item, past, vectors_of, vectors, weights)
-                is_explained = _take_best(past, weights, because[r])
-            for place in range(len(similar)):
-                if not is_explained and place != own:
-                    _weigh_by_neighbours(item, past, similar[place], weights)
-                    is_explained = _take_best(past, weights, because[r])
-            if not is_explained and own != BY_VECTORS:
-                _weigh_by_vectors(item, past, vectors_of, vectors, weights)
-                is_explained = _take_best(past, weights, because[r])
-            if not is_explained:
-                # The latest, by weights that fall from the last event on.
-                for j in range(m):
-                    weights[j] = 0.0 if past[j] == item and m > 1 else m - j
-                _take_best(past, weights, because[r])
+            if own == BY_VECTORS:
+                _weigh_by_vectors(items[r], past, vectors_of, vectors, weights)
+            else:
+                _weigh_by_neighbours(items[r], past, similar[own], weights)
+            weights[past == items[r]] = 0.0
+            _take_best(past, weights, because[r])
         begin += counts[i]
     return because

@@ -50,8 +50,10 @@ class Degrees:
     def means(self) -> np.ndarray:
         return self.n_pairs / np.maximum(self.n_rows, 1)
 
-    def capped(self, cap: float) -> Degrees:
-        """The same rows with at most `cap` others each; within the bucket that the cap cuts through, all rows are the mean one."""
+    def capped(self, cap: float | None) -> Degrees:
+        """The same rows with at most `cap` others each (None: any); within the bucket that it cuts through, all rows are the mean one."""
+        if cap is None:
+            return self
         kept = np.minimum(self.means, cap)
         whole = self.largest <= cap
         return Degrees(

@@ -46,8 +46,8 @@ def _item_step(activity: Activity, knobs: Mapping[str, Any], place: Place, is_de
     if _solver(knobs) != "cholesky":
         return _item_factors(activity, knobs, place) - 4 * width * places + is_dense * 4 * width**2
     at_once = min(max(_EQUATIONS, n), places)
-    # Those before go when the next are made; of the own ones the sum, what came, and what is coming.
-    copies = 1 + (places > at_once) + (2 + (n > 1)) / n
+    # Those before go when the next are made; of the own ones the sum and what came, which Python holds twice more while it comes.
+    copies = 1 + (places > at_once) + (2 if n == 1 else 4) / n
     return 4 * at_once * copies * (width * (width + 1) / 2 + width) + (8 * place.n_threads + is_dense * 8) * width**2
 
 
@@ -71,7 +71,7 @@ def _blocked_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     task        (24 or 16) P' + factors + 20 (U' + m), or while it is built 130 E'; P', E', U' of the busiest task. Factors: what is kept,
                 4 D (m + U') and with validation the best, 4 D (m / n + U'); beside it the largest of
                 an item half-step, 4 D m (2 + 3 / n) + 4 D^2 of the Gram matrix, and with biases 4 D U'; or with Cholesky, t = min(m,
-                2048): 2 D^2 t (2 + 3 / n), and once less where t = m, + 8 D^2 a thread, and 8 D^2 of Gram matrices;
+                2048): 2 D^2 t (2 + 4 / n), and once less where t = m, + 8 D^2 a thread, and 8 D^2 of Gram matrices;
                 the loss's Gram matrices in double precision, as they come from all tasks, 8 D^2 (n + 3) + 4 D^2 + 8 D min(8192, m or U');
                 2 files of 4 D (m / n + U') while states are saved, with validation twice as large;
                 and 8 D^2 where users are folded in, whose Gram matrix takes the driver 8 D^2

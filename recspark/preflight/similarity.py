@@ -119,7 +119,7 @@ def user_knn_work(activity: Activity, knobs: Mapping[str, Any], place: Place) ->
     shuffled    20 E, the pairs, and 12 H (1 + n_probes + rounds)
     task        60 bytes an event of a block of items; or of a cluster's visitors 24 bytes a pair (vectors, and by item) and 12 K a user
     """
-    capped = math.inf if knobs["max_users_per_item"] is None else knobs["max_users_per_item"]
+    capped = knobs["max_users_per_item"]
     users, n, blocks = activity.users.rows, knobs["n_neighbours"], knobs["n_blocks"]
     if users <= knobs["max_exact_users"]:
         turned = replace(activity, users=activity.items, items=activity.users, n_places=int(users))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,7 +35,8 @@ class Verdict:
     seconds: float
     start: float  # of the seconds: what a job takes once, at however many slices it runs
     chosen: Mapping[str, Any]
-    refusals: tuple[str, ...]
+    refusal: str  # or empty
+    over: float  # how many times the limit that is exceeded most; infinite where the job itself refuses
     origin: str
 
     @property
@@ -108,8 +110,9 @@ def judge(
 ) -> Verdict:
     """Forecast the job's work; choose what changes no result; refuse what is over a limit.
 
-    `knobs` are the job's own and those that the model is told. Of each limit that is exceeded the refusal says the figure, and
-    for each lever the largest value that would fit.
+    `knobs` are the job's own and those that the model is told. The refusal says the figure that is furthest over its limit, names
+    the other limits that are exceeded, and the least change that keeps all of them: of the levers the one whose largest value
+    that fits is nearest to the present one.
     """
 
     if model.blocks is not None:
@@ -125,30 +128,49 @@ def judge(
     def figure(name: str, of: Work) -> float:
         return of.seconds(rates) if name == "seconds" else float(getattr(of, name))
 
-    def cures(name: str, limit: float) -> list[str]:
-        said = []
-        for lever in model.levers:
-            # No number at all stands for as many as there are, items or users.
-            now = max(activity.n_places, int(activity.users.rows)) if knobs[lever] is None else int(knobs[lever])
-            fitting = _largest_fitting(lambda value, lever=lever: figure(name, work({**chosen, lever: value})) <= limit, now)  # type: ignore[misc]
-            if fitting is not None:
-                said.append(f"set {model.told.get(lever, f'{job}.{lever}')} to {fitting} (now {'all' if knobs[lever] is None else now})")
-        for knob, value in model.instead.items():
-            if knobs[knob] != value and figure(name, work({**chosen, knob: value})) <= limit:
-                said.append(f"set {job}.{knob} to {value}")
-        return said
+    bounds = {name: limit for name in _WORDS if (limit := getattr(limits, name)) is not None}
 
-    refusals = [found.refused] if found.refused else []
-    for name, (said, words) in _WORDS.items():
-        limit, value = getattr(limits, name), figure(name, found)
-        if limit is None or value <= limit:
-            continue
-        origin = limits.origins.get(name)
-        of = f"limits.{name} is {words(limit)}" + (f" ({origin})" if origin else "")
-        raised = f"raise limits.{name} where there is more"
-        refusals.append(f"{said.format(words(value))}, and {of}: {', or '.join([*cures(name, limit), raised])}")
+    def fits(changed: Mapping[str, Any]) -> bool:
+        of = work({**chosen, **changed})
+        return not of.refused and all(figure(name, of) <= limit for name, limit in bounds.items())
+
+    def cures() -> list[str]:
+        # No number at all stands for as many as there are, items or users.
+        every = max(activity.n_places, int(activity.users.rows))
+        present = {lever: every if knobs[lever] is None else int(knobs[lever]) for lever in model.levers}
+        fitting = {lever: _largest_fitting(lambda value, lever=lever: fits({lever: value}), now) for lever, now in present.items()}  # type: ignore[misc]
+        found = {lever: value for lever, value in fitting.items() if value is not None}
+        said = []
+        if found:
+            least = min(found, key=lambda lever: present[lever] / found[lever])
+            now = "all" if knobs[least] is None else present[least]
+            said.append(f"set {model.told.get(least, f'{job}.{least}')} to {found[least]} (now {now})")
+        return said + [
+            f"set {job}.{knob} to {value}" for knob, value in model.instead.items() if knobs[knob] != value and fits({knob: value})
+        ]
+
+    ratios = {name: figure(name, found) / limit for name, limit in bounds.items() if figure(name, found) > limit}
+    refusal, over = found.refused, math.inf if found.refused else max(ratios.values(), default=0.0)
+    if ratios and not refusal:
+        worst = max(ratios, key=lambda name: ratios[name])
+        said, words = _WORDS[worst]
+        origin = limits.origins.get(worst)
+        of = f"limits.{worst} is {words(bounds[worst])}" + (f" ({origin})" if origin else "")
+        others = "".join(f"; it is over limits.{name} too" for name in ratios if name != worst)
+        raised = f"raise {' and '.join(f'limits.{name}' for name in ratios)} where there is more"
+        refusal = f"{said.format(words(figure(worst, found)))}, and {of}{others}: {', or '.join([*cures(), raised])}"
     chosen = {**{name: value for name, value in found.chosen.items() if knobs.get(name) != value}, **chosen}
-    return Verdict(job, found, found.seconds(rates), rates.start, chosen, tuple(refusals), activity.origin)
+    return Verdict(job, found, found.seconds(rates), rates.start, chosen, refusal, over, activity.origin)
+
+
+def refusal_of(verdicts: Mapping[str, Verdict]) -> str:
+    """Why a job must not start, of its verdicts by horizon: at the horizon that is furthest over a limit; empty where none is."""
+    refused = {horizon: verdict for horizon, verdict in verdicts.items() if verdict.refusal}
+    if not refused:
+        return ""
+    worst = max(refused, key=lambda horizon: refused[horizon].over)
+    others = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+    return f"at {worst}{others} it {refused[worst].refusal}"
 
 
 def in_words(verdicts: list[Verdict]) -> str:

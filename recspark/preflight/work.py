@@ -32,7 +32,9 @@ class Rates(NamedTuple):
     rows: float  # rows through a shuffle of Spark and into a kernel
     moved: float  # entries of lists through a shuffle, and into a kernel
     sent: float  # bytes from task to task
-    start: float  # and not of a slot: seconds that a job takes to be planned, started and committed, of a single row
+    # And not of a slot, but seconds:
+    start: float  # that a job takes, at however many horizons: its code is generated, and it and its row of `runs` are committed
+    stage: float  # that it takes at each horizon, of a single row
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Work:
     chosen: Mapping[str, Any] = field(default_factory=dict)  # knobs that were left to the forecast
 
     def seconds(self, rates: Rates) -> float:
-        return rates.start + sum(step.amount / step.n_slots / getattr(rates, step.rate) for step in self.steps)
+        return rates.start + rates.stage + sum(step.amount / step.n_slots / getattr(rates, step.rate) for step in self.steps)
 
 
 # The activity, the job's knobs and those it is told of other jobs, the place -> the work.

@@ -14,7 +14,7 @@ from recspark.columns import RANKER, RUNGS
 from recspark.errors import ConfigError, ContractError
 from recspark.handover.arrays import Published
 from recspark.kernels.frozen import frozen
-from recspark.kernels.ladder import BY_ANY, BY_VECTORS, climb, explain
+from recspark.kernels.ladder import BY_NOTHING, BY_VECTORS, climb, explain
 from recspark.kernels.masks import mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
@@ -50,15 +50,17 @@ def _gathered(
     champion: DataFrame,
     seen: DataFrame,
     histories: DataFrame,
+    user_lists: DataFrame | None,
 ) -> DataFrame:
-    """One row a request with all that its list is made of: k, model, the champion's list, the candidates, seen, history."""
+    """One row a request with all that its list is made of: k, model, the champion's list, the candidates, seen, history, blocked items."""
     lists = source_candidates.select("source", "request_idx", "items", "scores")
     if ranked is not None:
         lists = lists.unionByName(ranked.select(F.lit(RANKER).alias("source"), "request_idx", "items", "scores"))
     model = F.broadcast(champion.select("model"))
     own = lists.join(model, F.col("source") == F.col("model"))
     frame = (
-        requests.select("request_idx", "k")
+        _with_blocked(requests, user_lists)
+        .select("request_idx", "k", "blocked")
         .crossJoin(model)
         .join(own.select("request_idx", F.col("items").alias("own"), F.col("scores").alias("own_scores")), "request_idx", "left")
         .join(candidates.select("request_idx", "items", "positions", "scores"), "request_idx", "left")
@@ -68,7 +70,17 @@ def _gathered(
     lists_of = {
         name: F.coalesce(name, F.array().cast(kind)) for name, kind in frame.dtypes if kind.startswith("array") and name != "allowed"
     }
-    return frame.withColumns(lists_of)
+    frame = frame.withColumns(lists_of)
+    citable = F.filter("history", lambda item: ~F.array_contains("blocked", item))
+    return frame.select("*", F.size("history").cast("bigint").alias("history_length"), citable.alias("citable")).drop("history", "blocked")
+
+
+def _with_blocked(requests: DataFrame, user_lists: DataFrame | None) -> DataFrame:
+    """`requests` with the items that their users block."""
+    if user_lists is None:
+        return requests.withColumn("blocked", F.array().cast("array<int>"))
+    blocks = user_lists.filter((F.col("kind") == "block") & F.col("user_idx").isNotNull() & F.col("item_idx").isNotNull())
+    return requests.join(blocks.groupBy("user_idx").agg(F.collect_set("item_idx").alias("blocked")), "user_idx", "left")
 
 
 def _as_matrix(offsets: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,10 +120,9 @@ def _fill_batch(
     n_because: int,
 ) -> pa.RecordBatch:
     """The slots of a batch of requests: items by the ladder, then their reasons."""
-    histories, lengths = _as_matrix(*as_ragged(batch.column("history")))
     counts, filled, filled_scores, source_codes, rungs = climb(
         batch.column("k").to_numpy(zero_copy_only=False).astype(np.int64),
-        lengths,
+        batch.column("history_length").to_numpy(zero_copy_only=False),
         _place_of(batch.column("model")[0].as_py(), sources),
         *as_ragged(batch.column("own")),
         as_ragged(batch.column("own_scores"))[1],
@@ -123,7 +134,8 @@ def _fill_batch(
         fallback.scores,
         len(sources),
     )
-    because = explain(counts, filled, source_codes, rungs, histories, lengths, n_because, means, similar, *vectors)
+    citable = _as_matrix(*as_ragged(batch.column("citable")))
+    because = explain(counts, filled, source_codes, *citable, fallback.available, n_because, means, similar, *vectors)
     request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
     places = np.arange(filled.size) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     # As in `_means_of`.
@@ -143,18 +155,22 @@ def _fill_batch(
     return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(columns, _SLOTS, strict=True)], schema=_SLOTS)
 
 
-def _similar_of(item_neighbours: Published | None) -> Similar:
-    """idx, neighbour_idx, score; arrays of no rows where nothing was fitted."""
+def _similar_of(item_neighbours: Published | None, lists_of: str) -> Similar:
+    """What an item adds to another: item, other, score, ascending by item; arrays of no rows where nothing was fitted."""
     known = item_neighbours.arrays() if item_neighbours else {}
-    idx, neighbour_idx = (frozen(known.get(name, np.empty(0)), np.int64) for name in ("idx", "neighbour_idx"))
-    return idx, neighbour_idx, frozen(known.get("score", np.empty(0)), np.float32)
+    idx, neighbour_idx, score = (known.get(name, np.empty(0)) for name in ("idx", "neighbour_idx", "score"))
+    if lists_of == "candidates":
+        order = np.argsort(neighbour_idx, kind="stable")
+        idx, neighbour_idx, score = neighbour_idx[order], idx[order], score[order]
+    return frozen(idx, np.int64), frozen(neighbour_idx, np.int64), frozen(score, np.float32)
 
 
 def _means_of(sources: Sequence[str], of_neighbours: Sequence[str]) -> np.ndarray:
     """How each source's rows are explained (kernels.ladder.explain), and last those of no source."""
-    means = {"als": BY_VECTORS, **{name: place for place, name in enumerate(of_neighbours)}}
+    # Neighbours of a user are people, who are never named: what speaks for their items is what the same people use.
+    means = {"als": BY_VECTORS, **{name: place for place, name in enumerate(of_neighbours)}, "user_knn": of_neighbours.index("item_knn")}
     # The popularity rung's code stands behind the sources'; NO_SOURCE (-1) reads the entry at the end.
-    return np.array([*(means.get(source, BY_ANY) for source in sources), BY_ANY, BY_ANY])
+    return np.array([*(means.get(source, BY_NOTHING) for source in sources), BY_NOTHING, BY_NOTHING])
 
 
 def _vectors_of(item_vectors: Published | None) -> list[np.ndarray]:
@@ -207,9 +223,11 @@ def build_staged(
     ease_neighbours: EaseNeighbours | None,
     item_vectors: AlsItemVectors | None,
     ranked: DataFrame | None,
+    user_lists: DataFrame | None,
     *,
     sources: list[str] = ["als", "item_knn", "popular"],  # noqa: B006 (a knob's default, never changed)
     n_because: PositiveInt = 3,
+    lists_of: dict[str, str] = {"item_knn": "history", "item_next": "history", "rp3beta": "history"},  # noqa: B006
 ) -> DataFrame:
     """One row a request: k distinct, unseen, available items with reasons, or as many as there are and why not k.
 
@@ -217,12 +235,13 @@ def build_staged(
     item by popularity; requests without history have the last rung alone. `source` is the source that places the item best (ranker
     where none holds it), `score` the ranker's on its rung, that source's own on the source rung, the popularity score on the last.
     `because` names up to `n_because` items of the history, those that speak for the item in the source that made the row
-    (kernels.ladder.explain), at least one but on the popularity rung.
-    `shortfall` is one of TOO_FEW and NOTHING, or empty. Without neighbours or vectors (None) reasons rest on what is left.
+    (kernels.ladder.explain): available ones that the user does not block. Popularity has no reasons but itself, nor has the ranker.
+    `shortfall` is one of TOO_FEW and NOTHING, or empty. What a source without its neighbours or vectors (None) made has no reasons.
 
     Args:
         sources: those of `candidates`, in their order.
         n_because: reasons an item, at most.
+        lists_of: of sources of neighbours, whose lists they add up, the history's items' or the candidates' (`score_neighbour_candidates`).
 
     Raises:
         ConfigError: no source is named, or one is named twice; within the task: an unknown champion.
@@ -236,12 +255,12 @@ def build_staged(
     def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)
         means, vectors = _means_of(sources, list(of_neighbours)), _vectors_of(item_vectors)
-        similar = tuple(_similar_of(one) for one in of_neighbours.values())
+        similar = tuple(_similar_of(one, lists_of.get(name, "history")) for name, one in of_neighbours.items())
         for batch in batches:
             if batch.num_rows:
                 yield _fill_batch(batch, sources, fallback, means, similar, vectors, n_because)
 
-    gathered = _gathered(requests, source_candidates, candidates, ranked, champion, seen, histories)
+    gathered = _gathered(requests, source_candidates, candidates, ranked, champion, seen, histories, user_lists)
     lists = _collected(gathered.mapInArrow(fill, _SLOT_COLUMNS), item_index)
     users = requests.select("request_idx", "user_idx", "k").join(user_index.select("user_idx", "user_id"), "user_idx")
     n_items = F.coalesce(F.array_size("item_idxs"), F.lit(0))

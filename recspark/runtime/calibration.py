@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pyspark import BarrierTaskContext
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from recspark.handover.files import read_whole, write_whole
+from recspark.handover.files import read_whole, remove, write_whole
 from recspark.handover.peers import Peers, cannot_meet, meet
 from recspark.preflight.rates import measure_slot
 from recspark.preflight.work import Rates
@@ -54,11 +55,14 @@ def _kept() -> dict[str, Mapping[str, float]]:
     return kept
 
 
-def rates_of(spark: SparkSession, *, anew: bool = False) -> Rates:
-    """The rates of this session's slots, as kept in the user's cache folder, or measured now (some seconds; `anew`: in any case)."""
+def rates_of(spark: SparkSession, warehouse: str, *, anew: bool = False) -> Rates:
+    """The rates of this session's slots, as kept in the user's cache folder, or measured now (some seconds; `anew`: in any case).
+
+    Some rows are committed below the warehouse to see how long that takes, and removed again.
+    """
     key, kept = _key(spark), _kept()
     if anew or set(kept.get(key, ())) != set(Rates._fields):
-        kept[key] = _measure(spark, _has_barriers(spark))._asdict()
+        kept[key] = _measure(spark, f"{warehouse}/_work/calibration-{uuid.uuid4().hex}", _has_barriers(spark))._asdict()
         try:
             _place().parent.mkdir(parents=True, exist_ok=True)
             write_whole(str(_place()), json.dumps(kept, indent=1).encode())
@@ -78,8 +82,8 @@ def _met() -> Peers:
     return meet(rank, context.getTaskInfos()[rank].address.rsplit(":", 1)[0], context.allGather)
 
 
-def _measure(spark: SparkSession, together: bool) -> Rates:
-    """`together`: all slots at once; else each by itself, where `sent` is what it copies."""
+def _measure(spark: SparkSession, folder: str, together: bool) -> Rates:
+    """`together`: all slots at once; else each by itself, where `sent` is what it copies. `folder` is used, and is gone afterwards."""
     n = n_slots(spark)
 
     def slot(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -101,8 +105,20 @@ def _measure(spark: SparkSession, together: bool) -> Rates:
         return time.perf_counter() - began
 
     found = [json.loads(row.found) for row in spark.range(0, n, 1, n).mapInArrow(slot, "found string", barrier=together).collect()]
-    through_a_shuffle(1)
-    start, rows, lists = through_a_shuffle(1), through_a_shuffle(_N_ROWS), through_a_shuffle(_N_ROWS // _LENGTH, _LENGTH)
+    began = through_a_shuffle(1)
+    start = began + 2 * _seconds_to_commit(spark, folder)
+    stage, rows, lists = through_a_shuffle(1), through_a_shuffle(_N_ROWS), through_a_shuffle(_N_ROWS // _LENGTH, _LENGTH)
     rates = {name: statistics.median(one[name] for one in found) for name in found[0]}
     a_slot = _N_ROWS / n
-    return Rates(**rates, rows=a_slot / max(rows - start, 0.01), moved=a_slot / max(lists - start, 0.01), start=start)
+    return Rates(**rates, rows=a_slot / max(rows - stage, 0.01), moved=a_slot / max(lists - stage, 0.01), start=start, stage=stage)
+
+
+def _seconds_to_commit(spark: SparkSession, folder: str) -> float:
+    """Of one row, to a table that is there."""
+    try:
+        for _ in range(2):
+            began = time.perf_counter()
+            spark.range(1).write.format("delta").mode("append").save(folder)
+        return time.perf_counter() - began
+    finally:
+        remove(folder)

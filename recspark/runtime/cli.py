@@ -78,7 +78,9 @@ def demo(
 
 
 @app.command(epilog="Example: recspark init events.csv items.csv > mine.yaml")
-def init(files: Annotated[list[Path], typer.Argument(help="Your files: events, and optionally items and users.")]) -> None:
+def init(
+    files: Annotated[list[Path], typer.Argument(help="Your files, folders or globs: events, and optionally items and users.")],
+) -> None:
     """Write a commented configuration to start from, with the columns of your files filled in, to standard output."""
     from recspark.runtime.starter import write_starter
 

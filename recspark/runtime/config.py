@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml import YAMLError
 
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, UsageError
 from recspark.interactions.horizons import SplitSpec
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, ListsMapping, UsersMapping
 from recspark.runtime.job import Job
@@ -26,7 +26,7 @@ from recspark.tables.lineage import Source
 class Limits(BaseModel):
     """Figures past which a step refuses instead of failing half-way."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     published_rows: int = Field(20_000_000, description="Rows of an item-sized table that may pass through the driver as arrays.")
     seconds: float | None = Field(None, gt=0, description="Forecast time of an expensive job at a horizon; null: any.")
@@ -38,7 +38,7 @@ class Limits(BaseModel):
 class Torch(BaseModel):
     """Where training and scoring processes run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     n_processes: int = Field(1, ge=1, description="Training processes; each is one rank of the process group.")
     local: bool = Field(True, description="On the driver's machine; false: as Spark barrier tasks on the executors.")
@@ -48,7 +48,7 @@ class Torch(BaseModel):
 class Settings(BaseModel):
     """Everything that is not a job's own section."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     warehouse: str = Field(description="Folder or URL of the tables and of staging files.")
     catalog: str | None = Field(None, description="Catalog schema for the tables (main.recs) instead of paths below the warehouse.")
@@ -108,7 +108,8 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
     """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
     Raises:
-        ConfigError: a file is missing or is not YAML, an assignment has no `=` or is not YAML, an interpolation names nothing.
+        ConfigError: a file is missing or is not YAML, an interpolation names nothing.
+        UsageError: an assignment has no `=` or is not YAML.
     """
     folder = conf_folder()
     layers = [_read(folder / "base.yaml"), _named(folder / "env", env)]
@@ -128,11 +129,11 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
 def _assigned(assignment: str) -> DictConfig:
     example = "write it as section.key=value, as in --set vectors_als.rank=128"
     if "=" not in assignment:
-        raise ConfigError(f"--set {assignment!r} is no assignment: {example}")
+        raise UsageError(f"--set {assignment!r} is no assignment: {example}")
     try:
         return OmegaConf.from_dotlist([assignment])
     except (YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"--set {assignment!r} is not YAML after the =: {' '.join(str(error).split())}; {example}") from error
+        raise UsageError(f"--set {assignment!r} is not YAML after the =: {' '.join(str(error).split())}; {example}") from error
 
 
 def _named(folder: Traversable, name: str) -> DictConfig:

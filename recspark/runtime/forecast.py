@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recspark.preflight.models import MODELS
-from recspark.preflight.verdict import Verdict, count, duration
+from recspark.preflight.verdict import Verdict, count, duration, refusal_of
 from recspark.preflight.work import size
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.deliveries import DELIVERED, Intake
@@ -24,6 +24,7 @@ from recspark.runtime.preflight import Preflight
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.river import River
 from recspark.runtime.session import require
+from recspark.tables import RANKERS
 
 
 def forecast(
@@ -38,8 +39,13 @@ def forecast(
     """
     with open_house(config_file, env, assignments, as_of=as_of) as house:
         if calibrate:
-            rates = rates_of(house.spark, anew=True)
-            console.print("a slot does, a second: " + ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items()))
+            rates = rates_of(house.spark, house.store.warehouse, anew=True)
+            a_slot = ", ".join(f"{name} {count(rate)}" for name, rate in rates._asdict().items() if name not in ("start", "stage"))
+            console.print(
+                f"a slot does, a second: {a_slot}; a job takes {duration(rates.start)}, and {duration(rates.stage)} at each horizon, of no rows",
+                highlight=False,
+                soft_wrap=True,
+            )
         settings = house.config.settings
         intake = Intake(house.store, house.ledger, settings)
         inputs = Inputs(
@@ -57,19 +63,28 @@ def forecast(
         inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, stored=settings.events.parts)
         planned = river.plan(targets_of(None, house, inputs))
         preflight = Preflight(house.config, inputs)
-        found = [(scope.slice, preflight.judge(name, scope)) for name, scopes in planned.items() if name in MODELS for scope in scopes]
+        judged = {
+            name: {scope.slice: preflight.judge(name, scope) for scope in scopes} for name, scopes in planned.items() if name in MODELS
+        }
+        found = [(horizon, verdict) for verdicts in judged.values() for horizon, verdict in verdicts.items()]
         rows = [
-            {"job": verdict.job, "horizon": horizon, **verdict.figures, "refusals": verdict.refusals, "origin": verdict.origin}
+            {"job": verdict.job, "horizon": horizon, **verdict.figures, "refusal": verdict.refusal, "origin": verdict.origin}
             for horizon, verdict in found
         ]
         console.print(_table(found))
-        for horizon, verdict in found:
-            for why in verdict.refusals:
-                console.print(f"[bold red]refused[/] {verdict.job} at {horizon}: it {why}", highlight=False, soft_wrap=True)
+        refusals = {name: why for name, verdicts in judged.items() if (why := refusal_of(verdicts))}
+        for name, why in refusals.items():
+            console.print(f"[bold red]refused[/] {name}: {why}", highlight=False, soft_wrap=True)
+        once = "jobs that pass over their rows once"
+        if RANKERS.name in planned:
+            epochs = getattr(house.config.jobs[RANKERS.name], "epochs")  # noqa: B009
+            once = f"the training of rankers (up to {epochs} epochs over the slates at fit; each tells its time), {once}"
+        console.print(f"not forecast: {once}", highlight=False, soft_wrap=True)
         limits = preflight.limits
         return {
             "forecasts": rows,
-            "refused": any(row["refusals"] for row in rows),
+            "refused": bool(refusals),
+            "not_forecast": [name for name in planned if name not in MODELS],
             "rates": preflight.rates._asdict(),
             "slots": preflight.place.n_slots,
             "limits": {name: getattr(limits, name) for name in limits._fields if name != "origins"},
@@ -87,7 +102,7 @@ def _table(found: Sequence[tuple[str, Verdict]]) -> Table:
     for horizon, verdict in found:
         work = verdict.work
         chosen = ", ".join(f"{name} {value}" for name, value in verdict.chosen.items())
-        words = "[bold red]refused[/]" if verdict.refusals else ("fits" + (f": {chosen}" if chosen else ""))
+        words = "[bold red]refused[/]" if verdict.refusal else ("fits" + (f": {chosen}" if chosen else ""))
         figures = (
             count(work.flops),
             duration(verdict.seconds),

@@ -98,13 +98,13 @@ class Job:
 
     @cached_property
     def section(self) -> type[BaseModel]:
-        """The model of the job's section of the configuration: its keyword-only parameters. Unknown keys are refused."""
+        """The model of the job's section of the configuration: its keyword-only parameters. Unknown keys are refused, and so are numbers that are not finite."""
         knobs = {
             name: (p.annotation, ... if p.default is p.empty else p.default)
             for name, p in self._signature.parameters.items()
             if p.kind is p.KEYWORD_ONLY and name not in self.injected
         }
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+        config = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, protected_namespaces=())
         return create_model(f"{self.name}_section", __config__=config, **knobs)  # type: ignore[call-overload,no-any-return]
 
     @cached_property

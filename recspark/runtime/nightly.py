@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from recspark.columns import FIT, SERVE
-from recspark.errors import ConfigError, GateError
+from recspark.errors import GateError, UsageError
 from recspark.handover.files import read_whole, write_whole
 from recspark.preflight.models import MODELS
 from recspark.runtime import config as configuration
@@ -198,7 +198,7 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         return [*wanted, *((name, once) for name in PUBLISHED)]
     known = {job.writes.name: job.writes for job in house.jobs.values()} | {job.name: job.writes for job in house.jobs.values()}
     if table not in known:
-        raise ConfigError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
+        raise UsageError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
     of = known[table]
     if "delivery" in of.column_names:
         return [(table, Scope("delivery", inputs.intake.delivery))]

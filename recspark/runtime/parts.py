@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from recspark.columns import SERVE
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, UsageError
 from recspark.interactions.horizons import SplitSpec, fit_bounds, plan_horizons, require_stored
 from recspark.runtime.inputs import Inputs, Scope
 from recspark.runtime.ledger import Ledger
@@ -18,14 +18,15 @@ def with_as_of(spec: SplitSpec, as_of: str | None) -> SplitSpec:
     """The split, serving at `as_of` (a date or time, UTC).
 
     Raises:
-        ConfigError: `as_of` is no date, or the split has no cut in time to move.
+        UsageError: `as_of` is no date.
+        ConfigError: the split has no cut in time to move.
     """
     if as_of is None:
         return spec
     try:
         moment = datetime.fromisoformat(as_of)
     except ValueError:
-        raise ConfigError(f"--as-of {as_of!r} is no date; write it as 2025-06-01 or 2025-06-01T04:00") from None
+        raise UsageError(f"--as-of {as_of!r} is no date; write it as 2025-06-01 or 2025-06-01T04:00") from None
     if not spec.needs_times:
         raise ConfigError(f"--as-of moves a cut in time, and splits.kind {spec.kind} has none; use splits.kind: production (or time)")
     return SplitSpec.model_validate({**spec.model_dump(exclude_unset=True), "as_of": moment})

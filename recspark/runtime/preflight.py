@@ -16,7 +16,7 @@ from recspark.errors import LimitError
 from recspark.features.activity import build_activity
 from recspark.preflight.activity import Activity, activity_of, behind_sample
 from recspark.preflight.models import MODELS
-from recspark.preflight.verdict import Limits, Verdict, in_words, judge
+from recspark.preflight.verdict import Limits, Verdict, in_words, judge, refusal_of
 from recspark.preflight.work import DRIVER_COPIES, Place, Rates
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.config import Config
@@ -92,7 +92,12 @@ class Preflight:
 
     @cached_property
     def rates(self) -> Rates:
-        return rates_of(self._spark)
+        """As measured; but that a job starts no faster than any has in this warehouse, whose tables it opens and commits."""
+        rates = rates_of(self._spark, self._inputs.store.warehouse)
+        took = [
+            entry.seconds for (job, _), entry in list(self._inputs.ledger.entries.items()) if job in self._inputs.jobs and entry.seconds
+        ]
+        return rates._replace(start=max(rates.start, min(took, default=0.0)))
 
     @cached_property
     def _settings(self) -> dict[str, str]:
@@ -134,9 +139,8 @@ class Preflight:
         with self._lock:
             verdicts = {scope.slice: self.judge(job.name, scope) for scope in scopes}
         self._note(in_words(list(verdicts.values())))
-        refused = [f"at {name} it {why}" for name, verdict in verdicts.items() for why in verdict.refusals]
-        if refused:
-            raise LimitError(f"{job.name} was not started: {'; '.join(refused)}")
+        if refused := refusal_of(verdicts):
+            raise LimitError(f"{job.name} was not started: {refused}")
         return verdicts
 
     # ---- statistics

@@ -30,7 +30,7 @@ from recspark.runtime.ledger import Entry, Ledger, claim
 from recspark.runtime.preflight import ACTIVITY, Preflight
 from recspark.runtime.progress import Progress
 from recspark.runtime.session import n_slots
-from recspark.runtime.store import Store
+from recspark.runtime.store import Store, own_errors
 from recspark.runtime.watching import call_watched
 from recspark.tables.contract import SHARD, SHARD_ROWS, check_rows, conform, function_name
 from recspark.tables.horizon import Horizon
@@ -179,7 +179,8 @@ class River:
             return
         self._progress.start(name, [scope.slice for scope in stale])
         started = time.monotonic()
-        n_rows = None if dry else self._run(job, stale)
+        with own_errors():
+            n_rows = None if dry else self._run(job, stale)
         wrote = "" if n_rows is None else f"{n_rows:,} rows{' changed' if job.writes.merge else ''}"
         seconds = time.monotonic() - started
         self.outcome.ran[name] = self.outcome.ran.get(name, 0.0) + seconds
@@ -266,7 +267,7 @@ class River:
         if job.runner == "torch":
             frames = self._run_torch(job, calls, folders)
         else:
-            frames = [call_watched(job.function, call, folder, on_line) for call, folder in zip(calls, folders, strict=True)]
+            frames = [call_watched(job.function, *one, on_line) for one in zip(calls, folders, [at.slice for at in scopes], strict=True)]
         return [
             conform(self._stamped(frame, job, scope), job.writes, function_name(job.function))
             for frame, scope in zip(frames, scopes, strict=True)
@@ -286,8 +287,7 @@ class River:
             Folder: folder,
             TaskSlots: n_slots(self.store.spark),
         }
-        values |= {name: injected[kind] for name, kind in job.injected.items()}
-        return values | self.config.parameters(job)
+        return values | {name: injected[kind] for name, kind in job.injected.items()} | self.config.parameters(job)
 
     def _stamped(self, frame: DataFrame, job: Job, scope: Scope) -> DataFrame:
         stamps = {"delivery": F.lit(scope.delivery).cast("int"), "run_id": F.lit(self.ledger.run_id)}

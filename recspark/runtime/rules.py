@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from recspark.candidates.als import engine_misfits
+from recspark.candidates.compared import measure_misfits
 from recspark.columns import FIT, TEST, TUNE
 from recspark.interactions.mapping import ItemsMapping, UsersMapping
 from recspark.runtime.job import Job
@@ -51,6 +53,7 @@ def cross_problems(settings: Settings, sections: Sections, jobs: Mapping[str, Jo
     )
     more = (
         _values(settings, sections),
+        _models(sections),
         _attributes(settings, sections),
         _measures(sections),
         _seen(sections),
@@ -142,11 +145,28 @@ def _values(settings: Settings, sections: Sections) -> Iterator[str]:
         yield "predictions: ratings are predicted where vectors_als.model is explicit or pmf; set it so, or choose another predictions.method"
     if method not in (None, "als") and f"neighbours_{method}" not in sections:
         yield f"predictions.method: {method} reads neighbours_{method}, which is null; give it a section, or choose another method"
+    similarity = _knob(sections, f"neighbours_{method}", "similarity")
+    if similarity not in (None, "pearson"):
+        yield (
+            f"predictions.method: {method} weighs ratings by how alike they are, and neighbours_{method}.similarity is {similarity}, which "
+            "compares what was used; set it to pearson, or choose another method"
+        )
     if settings.events.columns.value is None:
-        needing = [f"vectors_als.model: {_knob(sections, 'vectors_als', 'model')}"] if explicit else []
+        needing = [f"{job}.similarity: pearson" for job in sections if _knob(sections, job, "similarity") == "pearson"]
+        needing += [f"vectors_als.model: {_knob(sections, 'vectors_als', 'model')}"] if explicit else []
         needing += [f"predictions.method: {method}"] if method not in (None, "als") else []
         needing += ["labels.min_value"] if _knob(sections, "labels", "min_value") is not None else []
         yield from (f"{one} needs values, and events.columns.value is not mapped; map it, or choose otherwise" for one in needing)
+
+
+def _models(sections: Sections) -> Iterator[str]:
+    if "vectors_als" in sections:
+        names = ("engine", "model", "nonnegative", "solver", "half_life_days")
+        yield from engine_misfits(**{name: _knob(sections, "vectors_als", name) for name in names})
+    names = ("similarity", "weighting", "shrinkage_form", "asymmetry", "half_life_days")
+    for job in ("neighbours_item_knn", "neighbours_user_knn"):
+        if job in sections:
+            yield from measure_misfits(job, **{name: _knob(sections, job, name) for name in names})
 
 
 def _attributes(settings: Settings, sections: Sections) -> Iterator[str]:

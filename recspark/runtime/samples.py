@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import glob
 import io
 import json
 import os
@@ -70,19 +71,28 @@ class Sample:
 
 def _files_of(path: str) -> tuple[list[str], Format]:
     """Files to look into, spread over a folder's from the first to the last, and the format of the whole."""
-    if not os.path.exists(path):
-        raise SourceError(f"{path} does not exist; give the files or folders that hold your events, items and users")
-    if os.path.isfile(path):
-        return [path], format_of(path) or ("parquet" if _head(path)[:4] == b"PAR1" else "csv")
-    inside = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if not name.startswith(("_", ".")))
-    files = [file for file in inside if "_delta_log" not in file and format_of(file)]
+    # A name that is there is no glob, whatever it is called.
+    places = [path] if os.path.exists(path) else sorted(glob.glob(path))
+    if not places:
+        raise SourceError(
+            f"{path} does not exist, and as a glob finds nothing; give the files or folders that hold your events, items and users"
+        )
+    if len(places) == 1 and os.path.isfile(places[0]):
+        return places, format_of(places[0]) or ("parquet" if _head(places[0])[:4] == b"PAR1" else "csv")
+    files = [file for place in places for file in ([place] if os.path.isfile(place) else _inside(place)) if format_of(file)]
     if not files:
-        raise SourceError(f"the folder {path} holds no csv, json or parquet file")
+        raise SourceError(f"{path} holds no csv, json or parquet file; give the files or folders that hold your events, items and users")
     kind = format_of(files[0]) or "csv"
     files = [file for file in files if format_of(file) == kind]
     steps = max(min(len(files), N_FILES) - 1, 1)
     spread = sorted({i * (len(files) - 1) // steps for i in range(steps + 1)})
     return [files[i] for i in spread], "delta" if os.path.isdir(os.path.join(path, "_delta_log")) else kind
+
+
+def _inside(folder: str) -> list[str]:
+    """The files at and below a folder, but for those that start with _ or ., and Delta's log."""
+    inside = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names if not name.startswith(("_", "."))]
+    return sorted(file for file in inside if "_delta_log" not in file)
 
 
 def _head(path: str) -> bytes:

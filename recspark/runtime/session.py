@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from recspark.errors import MachineError
@@ -39,6 +41,9 @@ REQUIRED: dict[str, str] = {
 }
 
 
+# What Java says of a module that Spark itself asks for, each time that it starts; no setting keeps it silent.
+NOISE = b"WARNING: Using incubator modules: "
+
 # What spark-submit is told of these is where and how large the session is, and wins over conf: `spark`.
 SUBMITTED = ("spark.master", "spark.driver.", "spark.executor.", "spark.cores.")
 
@@ -58,12 +63,35 @@ def start_session(settings: Mapping[str, str], name: str = "recspark") -> SparkS
         settings = _beside_submitted(settings, dict(SparkConf().getAll()))
     elif SparkSession.getActiveSession() is None:
         _prepare_machine(settings)
+    whole = {**settings, **REQUIRED}
+    _start_jvm(whole)
     builder = SparkSession.builder.appName(name)
-    for key, value in {**settings, **REQUIRED}.items():
+    for key, value in whole.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
+
+
+def _start_jvm(settings: Mapping[str, str]) -> None:
+    """Where this process has none yet: what it says goes to standard error, but for NOISE."""
+    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return
+    reading, writing = os.pipe()
+    threading.Thread(target=pass_on, args=(reading, os.dup(2)), name="recspark-jvm-errors", daemon=True).start()
+    try:
+        conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+        SparkContext._ensure_initialized(gateway=launch_gateway(conf, {"stderr": writing}))  # type: ignore[no-untyped-call]
+    finally:
+        os.close(writing)
+
+
+def pass_on(reading: int, to: int) -> None:
+    """Every line that comes from one file descriptor to the other, until the first ends; but for NOISE. Closes both."""
+    with os.fdopen(reading, "rb") as lines, os.fdopen(to, "wb", buffering=0) as out:
+        for line in lines:
+            if not line.startswith(NOISE):
+                out.write(line)
 
 
 def _beside_submitted(settings: Mapping[str, str], submitted: Mapping[str, str]) -> dict[str, str]:

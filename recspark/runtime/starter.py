@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -169,17 +170,36 @@ def _columns(sample: Sample, wanted: dict[str, str], required: Sequence[str]) ->
     return lines
 
 
-def _types(sample: Sample) -> list[str]:
+def _names(sample: Sample) -> list[str]:
+    """The event types that were seen, as they came."""
     column = sample.guesses.get("event_type")
-    names = list(dict.fromkeys(text for text in sample.columns[column] if text.strip())) if column else []
+    return list(dict.fromkeys(text for text in sample.columns[column] if text.strip())) if column else []
+
+
+def _values(sample: Sample) -> list[float]:
+    return [float(text) for text in sample.columns.get(sample.guesses.get("value", ""), []) if is_number(text)]
+
+
+def _one_type(sample: Sample) -> str:
+    """What all events are, where no column says so."""
+    return "rating" if "value" in sample.guesses else "view"
+
+
+def _weight(name: str) -> int:
+    """What an event of this type says of a taste, by its name."""
+    return next((weight for pattern, weight in WEIGHTS if re.search(pattern, name.lower())), 1)
+
+
+def _types(sample: Sample) -> list[str]:
+    names = _names(sample)
     if not names:
-        name = "rating" if "value" in sample.guesses else "view"
+        name = _one_type(sample)
         return [
             _line(1, "event_type", name, "the type of all events: no column was found that says what they did"),
             "  types: # every known type and its weight in learning",
             _line(2, name, 1, ""),
         ]
-    weights = {name: next((weight for pattern, weight in WEIGHTS if re.search(pattern, name.lower())), 1) for name in names[:MAX_TYPES]}
+    weights = {name: _weight(name) for name in names[:MAX_TYPES]}
     lines = [
         "  types: # those seen in the first rows, and their weights in learning (a guess); add rarer ones: unknown types go to quarantine"
     ]
@@ -205,7 +225,7 @@ def _events(sample: Sample) -> list[str]:
     else:
         order, comment = ("none", "no times were found, and a Delta table keeps no order") if sample.format == "delta" else ORDER
         lines.append(_line(1, "order", order, comment))
-    values = [float(text) for text in sample.columns.get(sample.guesses.get("value", ""), []) if is_number(text)]
+    values = _values(sample)
     if values:
         lines.append(
             f"  # value_bounds: {{min: {min(values):g}, max: {max(values):g}}} # seen in the first rows; other values go to quarantine"
@@ -244,6 +264,22 @@ def _split(events: Sample) -> list[str]:
     return ["splits: # last_n: each user's last events are held out; random where the lines stand in no order", "  kind: last_n"]
 
 
+def _choices(events: Sample) -> list[str]:
+    """What else most data need a word on, switched off: with the event types that there are."""
+    strongest = max(_names(events)[:MAX_TYPES] or [_one_type(events)], key=_weight)
+    types, values = json.dumps([strongest], ensure_ascii=False), _values(events)
+    return [
+        "# Further choices; what stands here is not in force until its # goes.",
+        "# repeats: earliest # of repeated events of one (user, item, type): earliest, latest, or all (plays and groceries repeat)",
+        "# seen:",
+        "#   policy: never_again # never_again, window (again after window_days: 30), or allowed (plays and groceries repeat)",
+        f"#   types: {types} # which event types count as seen; null: all. [buy] lets people buy what they viewed",
+        "# labels:",
+        f"#   types: {types} # which event types are worth predicting; null: all",
+        *([f"#   min_value: {statistics.median(values):g} # a value below this is no success; null: any is"] if values else []),
+    ]
+
+
 def write_starter(files: Sequence[str]) -> str:
     """The text of a commented YAML for `files`: which is events, items and users, their formats, columns, time unit and event types.
 
@@ -271,5 +307,6 @@ def write_starter(files: Sequence[str]) -> str:
         if name in parts:
             lines += ["", *_others(name, parts[name], parts["events"])]
     lines += ["", *_split(parts["events"])]
+    lines += ["", *_choices(parts["events"])]
     lines += [f"# not used: {', '.join(sample.paths)}" for sample in samples if sample not in parts.values()]
     return "\n".join(line.rstrip().removesuffix(" #") for line in lines) + "\n"

@@ -251,18 +251,32 @@ def _quoted(text: str) -> str:
 def _n_rows(metrics: Mapping[str, Any], table: Table) -> int | None:
     if table.merge:
         return sum(int(metrics.get(f"numTargetRows{what}", 0)) for what in ("Inserted", "Updated", "Deleted"))
+    if metrics.get("numFiles") == "0":  # then Delta may leave the rows out
+        return 0
     return int(metrics["numOutputRows"]) if "numOutputRows" in metrics else None
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """An error of ours that was raised inside a task comes as it was raised, not as Spark's account of the task."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        found = re.search(r"recspark\.errors\.(\w+): (.*)", _text(error))
+        kind = getattr(recspark.errors, found[1], None) if found else None
+        if found and isinstance(kind, type) and issubclass(kind, RecsparkError):
+            raise kind(found[2].strip()) from error
+        raise
 
 
 @contextmanager
 def in_words(what: str) -> Iterator[None]:
     """Turn what Spark and Delta raise into one sentence of ours: nobody should read a Java stack trace."""
     try:
-        yield
+        with own_errors():
+            yield
     except (PySparkException, Py4JJavaError) as error:
-        text = str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
-        if own := _own_error(text):
-            raise own from error
+        text = _text(error)
         if "DELTA_VIOLATE_CONSTRAINT" in text or "DELTA_NOT_NULL_CONSTRAINT" in text:
             raise ContractError(f"{what}: a row breaks the table's contract: {_violation(text)}") from error
         if re.search(
@@ -272,11 +286,8 @@ def in_words(what: str) -> Iterator[None]:
         raise StoreError(f"{what}: {_sentence(text)}") from error
 
 
-def _own_error(text: str) -> RecsparkError | None:
-    """An error of ours that was raised inside a task, as it was raised."""
-    found = re.search(r"recspark\.errors\.(\w+): (.*)", text)
-    kind = getattr(recspark.errors, found[1], None) if found else None
-    return kind(found[2].strip()) if found and isinstance(kind, type) and issubclass(kind, RecsparkError) else None
+def _text(error: PySparkException | Py4JJavaError) -> str:
+    return str(error.java_exception) if isinstance(error, Py4JJavaError) else str(error)
 
 
 def _sentence(text: str) -> str:

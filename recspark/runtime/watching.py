@@ -63,7 +63,7 @@ def watched(folder: str, on_line: OnLine | None) -> Iterator[None]:
         watcher.join()
 
 
-def call_watched(function: Callable[..., Any], arguments: Mapping[str, Any], folder: str, on_line: OnLine | None) -> Any:
-    """`function(**arguments)`, `watched`."""
-    with watched(folder, on_line):
+def call_watched(function: Callable[..., Any], arguments: Mapping[str, Any], folder: str, at: str, on_line: OnLine | None) -> Any:
+    """`function(**arguments)`, `watched`; each line names `at`, where it is at work."""
+    with watched(folder, on_line and (lambda line: on_line(f"{at}: {line}"))):
         return function(**arguments)

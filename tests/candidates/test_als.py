@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 from scipy.sparse import csr_matrix
 
 from recspark.candidates.als import fit_als
-from recspark.errors import ConfigError, LimitError
+from recspark.errors import ConfigError, LimitError, TrainingError
 from recspark.handover.files import PROGRESS
 from recspark.tables import VECTORS
 from recspark.tables.contract import conform
@@ -293,10 +293,12 @@ def test_guards(events, fit) -> None:  # type: ignore[no-untyped-def]
         fit(events([(2**31, 0)]), engine="mllib")
     with pytest.raises(LimitError, match=r"1,001 items of 2 factors need 36,036 bytes in each task, and vectors_als.item_bytes is 36,000"):
         fit(events([(0, 1000)]), item_bytes=36_000)
-    for wrong in ({"model": "pmf", "engine": "mllib"}, {"model": "pmf", "nonnegative": True}):
-        with pytest.raises(ConfigError, match="model is pmf, which is Gaussian and of the blocked engine"):
-            fit(events([(0, 0)]), **wrong)
-    with pytest.raises(ConfigError, match="MLlib's ALS cannot weigh ratings"):
-        fit(events([(0, 0)]), model="explicit", half_life_days=3.0, engine="mllib")
+    with pytest.raises(ConfigError, match=r"^vectors_als.model: pmf is not known .*; vectors_als.solver: cholesky is not read by MLlib"):
+        fit(events([(0, 0)]), model="pmf", solver="cholesky", engine="mllib")
+    # Told as a task finds it. Of a pair's weight one of the two tasks knows; the other must not wait for it.
+    with pytest.raises(TrainingError, match="the loss of ALS is nan .* lower vectors_als.reg"):
+        fit(events([(0, 0)]), reg=1e300)
+    with pytest.raises(TrainingError, match="user 0 and item 0 have weights"):
+        fit(events([(0, 0)]), alpha=1e300)
     with pytest.raises(ConfigError, match="decay needs times"):
         fit(events([(0, 0)]), half_life_days=3.0)

@@ -215,6 +215,13 @@ def test_a_loss_that_is_no_number_ends_the_fit() -> None:
         _fit("implicit", 2, RECIPE, broken)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("reg", [1e300, 3e37])
+def test_regularisation_that_no_single_precision_holds_ends_the_fit_without_a_warning(reg: float) -> None:
+    with pytest.raises(TrainingError, match=r"the loss of ALS is (nan|inf) after iteration 1: .*; lower vectors_als.reg \("):
+        _fit("implicit", 2, replace(RECIPE, reg=reg))
+
+
 def test_unobserved_pairs_with_biases_are_refused() -> None:
     for knobs in ({"biased": True}, {"centred": True}):
         with pytest.raises(ValueError, match="unobserved is 0.2, and scores have biases or a mean: .* set unobserved to 0"):

@@ -113,9 +113,9 @@ def test_decay_and_empty_interactions(events) -> None:  # type: ignore[no-untype
 @pytest.mark.parametrize(
     ("knobs", "said"),
     [
-        ({"similarity": "llr", "weighting": "bm25"}, "similarity is llr, weighting bm25 .* choose similarity: cosine"),
-        ({"similarity": "jaccard", "shrinkage_form": "norm"}, "shrinkage_form norm: only cosine has weightings and the form norm"),
-        ({"similarity": "pearson", "half_life_days": 3.0}, "half_life_days is 3.0 and similarity pearson: ratings do not decay"),
+        ({"similarity": "llr", "weighting": "bm25"}, "^neighbours_item_knn.weighting: bm25 has no meaning where .* is llr; only cosine"),
+        ({"similarity": "jaccard", "shrinkage_form": "norm"}, "^neighbours_item_knn.shrinkage_form: norm has no meaning"),
+        ({"similarity": "pearson", "half_life_days": 3.0}, "^neighbours_item_knn.half_life_days: 3 has no meaning where .* is pearson"),
     ],
 )
 def test_knobs_that_the_measure_does_not_have(events, knobs, said) -> None:  # type: ignore[no-untyped-def]

@@ -180,9 +180,9 @@ def test_centroids_keep_their_heaviest_entries(spark, monkeypatch) -> None:  # t
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"similarity": "pearson", "weighting": "bm25"}, r"similarity is pearson, weighting bm25"),
-        ({"similarity": "jaccard", "asymmetry": 0.4}, r"similarity is jaccard and asymmetry 0\.4: only cosine has one"),
-        ({"similarity": "pearson", "half_life_days": 3.0}, "ratings do not decay"),
+        ({"similarity": "pearson", "weighting": "bm25"}, "^neighbours_user_knn.weighting: bm25 has no meaning where .* is pearson"),
+        ({"similarity": "jaccard", "asymmetry": 0.4}, r"^neighbours_user_knn.asymmetry: 0\.4 has no meaning where .* is jaccard"),
+        ({"similarity": "lift", "half_life_days": 3.0}, "^neighbours_user_knn.half_life_days: 3 has no meaning where .* is lift"),
         (
             {"similarity": "llr", "max_exact_users": 1},
             r"similarity is llr, and 2 users are above .*max_exact_users \(1\).* knows cosine, jaccard",

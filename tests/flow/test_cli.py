@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
 import yaml
 
+from jobs.similar_items import JOB
+from recspark.errors import LimitError
 from recspark.runtime import cli
 from tests.flow.conftest import committed, forget
 
@@ -128,8 +132,24 @@ def test_a_users_mistake_ends_with_1_and_one_sentence(recspark, copied, change, 
     assert "\tat " not in err
 
 
+def test_what_a_task_refuses_while_its_job_waits_for_it_ends_with_1_and_its_sentence(spark, recspark, copied, monkeypatch):
+    def refuse(batches):
+        raise LimitError("the figure is 3; make it 2")
+
+    @wraps(JOB.function)
+    def build(neighbours, *others, **knobs):
+        neighbours.mapInArrow(refuse, neighbours.schema).collect()
+
+    forget(spark, copied / "warehouse", {"similar_items"})
+    monkeypatch.setattr("jobs.similar_items.JOB", replace(JOB, function=build))
+    code, _, err = recspark("run", "similar_items", "--config", copied / "config.yaml")
+    assert (code, err.splitlines()[-1]) == (1, "error: the figure is 3; make it 2"), err
+
+
 def test_wrong_usage_ends_with_2_and_our_own_faults_with_4(recspark, monkeypatch):
     assert recspark("run", "--no-such-option")[0] == 2
+    code, _, err = recspark("run", "--set", "vectors_als.rank")
+    assert (code, "is no assignment" in " ".join(err.split())) == (2, True), err
     monkeypatch.setattr("recspark.runtime.graph.draw_graph", lambda jobs: 1 / 0)
     code, _, err = recspark("graph")
     assert (code, "internal error: ZeroDivisionError" in " ".join(err.split())) == (4, True)

@@ -44,7 +44,8 @@ def test_every_user_gets_k_distinct_unseen_items_with_reasons(spark, finished):
         for one in row["items"]:
             assert one.rung in ("ranker", "source", "popularity")
             assert set(one.because) <= seen[row.user_id]
-            assert one.because or one.rung == "popularity"
+            assert not (one.because and one.source in ("popular", "ranker"))
+    assert any(one.because for row in rows for one in row["items"])
 
 
 def test_every_row_of_every_table_obeys_its_contract(spark, finished):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recspark.errors import TrainingError
 from recspark.kernels.als import Events, Solver, errors, gather_rows, normal_equations, solve_rows
 from recspark.kernels.als_events import build_block
 from recspark.kernels.als_items import cg_rows, solve_packed
@@ -118,5 +119,7 @@ def test_a_block_is_sorted_whatever_the_indexes(far: int) -> None:
 def test_weights_and_targets_that_no_single_precision_holds_are_refused(weights: list[float], target: float, sum_of: str) -> None:
     # Two events of user 4 and item 2 beside an honest one.
     users, items = np.array([3, 4, 4]), np.array([0, 2, 2], np.int32)
-    with pytest.raises(ValueError, match=f"user 4 and item 2 have weights.* add up to {sum_of}: .*; leave events without a finite value"):
+    with pytest.raises(
+        TrainingError, match=f"user 4 and item 2 have weights.* add up to {sum_of}: .*; leave events without a finite value"
+    ):
         build_block(users, items, np.array([1, *weights]), np.array([1, target, target]), 3)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recspark.kernels.ladder import BY_ANY, BY_VECTORS, NO_SOURCE, best_source, climb, explain
+from recspark.kernels.ladder import BY_NOTHING, BY_VECTORS, NO_SOURCE, best_source, climb, explain
 from tests.kernels.masked import World
 
 
@@ -100,20 +100,19 @@ def lists_of(neighbours):
     return tuple(np.array([row[j] for row in rows], dtype=kind) for j, kind in enumerate((np.int64, np.int64, np.float32)))
 
 
-def explained(items, history, neighbours=(), vectors=(), rungs=None, n_because=2, sources=None, others=()):
+def explained(items, history, neighbours=(), vectors=(), n_because=2, sources=None, others=(), unavailable=()):
     """Reasons of each item of one request; neighbours of sources 0 and 1 (of, neighbour, score); source 2 has vectors (item, vector)."""
     vectors_of = np.array([row[0] for row in vectors], dtype=np.int64)
     matrix = np.array([row[1] for row in vectors], dtype=np.float32).reshape(len(vectors), -1) if vectors else np.zeros((0, 1), np.float32)
-    rungs = np.zeros(len(items), dtype=np.int32) if rungs is None else np.array(rungs, dtype=np.int32)
     found = explain(
         np.array([len(items)]),
         np.array(items, dtype=np.int32),
-        np.full(len(items), NO_SOURCE, np.int32) if sources is None else np.array(sources, np.int32),
-        rungs,
+        np.zeros(len(items), np.int32) if sources is None else np.array(sources, np.int32),
         np.array([[*history, -1]], dtype=np.int32),
         np.array([len(history)]),
+        ~np.isin(np.arange(9), unavailable),
         n_because,
-        np.array([0, 1, BY_VECTORS, BY_ANY, BY_ANY]),
+        np.array([0, 1, BY_VECTORS, BY_NOTHING, BY_NOTHING]),
         (lists_of(neighbours), lists_of(others)),
         vectors_of,
         matrix,
@@ -121,62 +120,58 @@ def explained(items, history, neighbours=(), vectors=(), rungs=None, n_because=2
     return [[item for item in row if item >= 0] for row in found.tolist()]
 
 
-def test_reasons_are_the_most_similar_either_way():
-    # 9 is a neighbour of 1 (0.2) and has 2 as neighbour (0.5) and 3 (0.1).
-    neighbours = [(1, 9, 0.2), (9, 2, 0.5), (9, 3, 0.1), (9, 1, 0.05)]
-    assert explained([9], [1, 2, 3], neighbours) == [[2, 1]]
+def test_reasons_are_the_items_that_add_most_to_the_score():
+    # 9 is a neighbour of 1 (0.2) and 4 (0.3); that 9 has 2 as neighbour adds nothing.
+    neighbours = [(1, 9, 0.2), (4, 9, 0.3), (9, 2, 0.5), (9, 1, 0.05)]
+    assert explained([9], [1, 2, 3, 4], neighbours) == [[4, 1]]
 
 
-def test_a_rows_own_source_explains_it():
-    means = {"neighbours": [(9, 1, 0.9)], "others": [(9, 2, 0.1)], "vectors": [(3, [1, 0]), (9, [1, 0])]}
-    # By the first source's neighbours, the second's, vectors, or (a source without means of its own, no source) the first that knows.
-    assert explained([9] * 5, [1, 2, 3], **means, sources=[0, 1, 2, 3, NO_SOURCE]) == [[1], [2], [3], [1], [1]]
-    # Where it finds nothing, the others do, in order.
-    assert explained([9], [2, 3], **means, sources=[0]) == [[2]]
-    assert explained([9], [1, 3], **means, sources=[1]) == [[1]]
-    assert explained([9], [1, 2], **means, sources=[2]) == [[1]]
-    assert explained([9], [3, 4], **means, sources=[1]) == [[3]]
+def test_a_rows_own_source_explains_it_and_no_other():
+    means = {"neighbours": [(1, 9, 0.9)], "others": [(2, 9, 0.1)], "vectors": [(3, [1, 0]), (9, [1, 0])]}
+    # By the first source's neighbours, the second's, vectors; popularity, and what no source holds, have no reasons.
+    assert explained([9] * 5, [1, 2, 3], **means, sources=[0, 1, 2, 3, NO_SOURCE]) == [[1], [2], [3], [], []]
+    # Where it finds nothing, nothing is said.
+    assert explained([9] * 3, [4], **means, sources=[0, 1, 2]) == [[], [], []]
+
+
+def test_an_item_that_is_not_available_is_no_reason():
+    neighbours = [(1, 9, 0.5), (2, 9, 0.4), (3, 9, 0.3), (99, 9, 0.9)]
+    assert explained([9], [1, 2, 3, 99], neighbours, unavailable=[2]) == [[1, 3]]
 
 
 def test_equal_similarities_go_to_the_later_event_and_an_item_is_named_once():
-    assert explained([9], [2, 1, 2, 3], [(9, 1, 0.5), (9, 2, 0.5)]) == [[2, 1]]
-    assert explained([9], [2, 1], [(9, 1, 0.5), (9, 2, 0.5)]) == [[1, 2]]
+    alike = [(1, 9, 0.5), (2, 9, 0.5)]
+    assert explained([9], [2, 1, 2, 3], alike) == [[2, 1]]
+    assert explained([9], [2, 1], alike) == [[1, 2]]
 
 
-def test_without_similar_items_cosine_then_the_latest_events():
+def test_vectors_that_point_elsewhere_or_nowhere_explain_nothing():
     vectors = [(1, [1, 1]), (2, [0, 2]), (3, [-1, 0]), (9, [5, 0]), (10, [0, 0])]
     # cos(9, 1) = 0.71, cos(9, 2) = 0, cos(9, 3) = -1; 10 has no direction; 11 has no vector.
-    assert explained([9, 10, 11], [1, 2, 3], vectors=vectors) == [[1], [3, 2], [3, 2]]
+    assert explained([9, 10, 11], [1, 2, 3], vectors=vectors, sources=[2] * 3) == [[1], [], []]
 
 
-def test_an_item_is_no_reason_for_itself_by_its_own_vector():
-    assert explained([1], [1, 2], vectors=[(1, [1, 0]), (2, [1, 1])]) == [[2]]
+def test_an_item_is_no_reason_for_itself():
+    assert explained([1], [1, 2], vectors=[(1, [1, 0]), (2, [1, 1])], sources=[2]) == [[2]]
+    assert explained([1], [1], [(1, 1, 1.0)]) == [[]]
 
 
-def test_an_item_is_its_own_reason_only_where_the_history_holds_nothing_else():
-    # Policies that let things repeat: 2 was the latest event, then 1.
-    assert explained([2, 1], [1, 2]) == [[1], [2]]
-    assert explained([2], [2, 2]) == [[2]]
-    assert explained([9, 2], [1, 2, 3]) == [[3, 2], [3, 1]]
-
-
-def test_no_reasons_without_history_or_on_the_popularity_rung():
-    assert explained([9], [], [(9, 1, 0.5)]) == [[]]
-    assert explained([9, 8], [1], [(9, 1, 0.5)], rungs=[2, 1]) == [[], [1]]
+def test_no_reasons_without_history():
+    assert explained([9], [], [(1, 9, 0.5)]) == [[]]
 
 
 @pytest.mark.parametrize("counts", [[2, 1], [0, 3], [3, 0]])
 def test_reasons_stay_with_their_request(counts):
     found = explain(
         np.array(counts),
-        np.array([7, 8, 9], dtype=np.int32),
-        np.full(3, NO_SOURCE, np.int32),
-        np.zeros(3, dtype=np.int32),
+        np.array([7, 7, 7], dtype=np.int32),
+        np.zeros(3, np.int32),
         np.array([[1], [2]], dtype=np.int32),
         np.array([1, 1]),
+        np.full(3, True),
         1,
-        np.array([BY_ANY]),
-        (lists_of([]), lists_of([])),
+        np.array([0]),
+        (lists_of([(1, 7, 0.5), (2, 7, 0.5)]), lists_of([])),
         np.zeros(0, dtype=np.int64),
         np.zeros((0, 1), dtype=np.float32),
     )

@@ -7,7 +7,19 @@ from jobs.staged_recommendations import JOB
 from recspark.errors import ConfigError
 from recspark.handover.arrays import publish
 from recspark.recommendations.staged import NOTHING, TOO_FEW, build_staged
-from recspark.tables import CANDIDATES, CHAMPION, HISTORIES, ITEM_INDEX, RANKED, REQUESTS, SEEN, SOURCE_CANDIDATES, STAGED, USER_INDEX
+from recspark.tables import (
+    CANDIDATES,
+    CHAMPION,
+    HISTORIES,
+    ITEM_INDEX,
+    RANKED,
+    REQUESTS,
+    SEEN,
+    SOURCE_CANDIDATES,
+    STAGED,
+    USER_INDEX,
+    USER_LISTS,
+)
 from recspark.tables.contract import Table, check_rows, conform
 
 RETURNED = Table(STAGED.name, STAGED.doc, STAGED.columns[1:], ("request_idx",))
@@ -28,7 +40,7 @@ def arrays(tmp_path_factory):
             "quota": np.zeros(8, np.int32),
         },
         # 3 is like 0 (0.9) and 1 (0.4).
-        "knn_neighbours": {"idx": np.array([3, 3]), "neighbour_idx": np.array([0, 1]), "score": np.array([0.9, 0.4], np.float32)},
+        "knn_neighbours": {"idx": np.array([0, 1]), "neighbour_idx": np.array([3, 3]), "score": np.array([0.9, 0.4], np.float32)},
         # By the walks, 3 is like 2.
         "walk_neighbours": {"idx": np.array([2]), "neighbour_idx": np.array([3]), "score": np.array([0.1], np.float32)},
         "next_neighbours": NO_NEIGHBOURS,
@@ -79,6 +91,7 @@ def frames(table, requests, champion="ranker"):
         "item_index": table(ITEM_INDEX, [{"item_id": f"item-{i}", "item_idx": i} for i in range(N_ITEMS)]),
         "user_index": table(USER_INDEX, [{"user_id": f"user-{100 + r}", "user_idx": 100 + r} for r in requests]),
         "ranked": table(RANKED, lists["ranker"]),
+        "user_lists": None,
     }
 
 
@@ -124,8 +137,8 @@ def ladder(table, arrays, filled):
 
 def test_rungs_sources_scores_and_reasons(ladder):
     assert items(ladder[1]) == [
-        # 3 stands second in als, first in popular. It is like 0 and 1.
-        ("item-3", 1, 4.0, "popular", ["item-0", "item-1"], "ranker"),
+        # 3 stands second in als, first in popular, which has no reasons.
+        ("item-3", 1, 4.0, "popular", [], "ranker"),
         # 4 is like nothing; its vector points as that of 2.
         ("item-4", 2, 5.0, "als", ["item-2"], "source"),
         ("item-5", 3, 9.0, "popular", [], "popularity"),
@@ -147,8 +160,8 @@ def test_all_seen_gets_nothing_and_says_so(ladder):
 
 
 def test_fewer_eligible_than_k_gets_those_and_says_so(ladder):
-    # 4 is the source's, with the latest history item for want of likeness; 7 is the rest.
-    assert items(ladder[4]) == [("item-4", 1, 5.0, "als", ["item-5"], "source"), ("item-7", 2, 0.0, "popular", [], "popularity")]
+    # 4 is the source's, and like nothing of the history; 7 is the rest.
+    assert items(ladder[4]) == [("item-4", 1, 5.0, "als", [], "source"), ("item-7", 2, 0.0, "popular", [], "popularity")]
     assert (ladder[4].shortfall, ladder[4].k, len(ladder[4].item_idxs)) == (TOO_FEW, 4, 2)
 
 
@@ -183,7 +196,7 @@ def test_without_the_rankers_lists_the_sources_fused(table, arrays):
 
 
 def test_an_item_of_the_ranker_alone_is_the_rankers(ladder):
-    assert items(ladder[6]) == [("item-7", 1, 5.0, "ranker", ["item-0"], "ranker")]
+    assert items(ladder[6]) == [("item-7", 1, 5.0, "ranker", [], "ranker")]
 
 
 def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
@@ -195,29 +208,44 @@ def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
     }
     nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
     row = staged(table, arrays | nothing, {1: {"k": 2, "history": [1, 2], "als": [3]}}, n_because=1)[1]
-    assert [(one.item_id, one.because) for one in row["items"]] == [("item-3", ["item-2"]), ("item-0", [])]
+    assert [(one.item_id, one.because) for one in row["items"]] == [("item-3", []), ("item-0", [])]
 
 
-@pytest.mark.parametrize("missing", ["knn_neighbours", "item_vectors"])
-def test_reasons_rest_on_what_is_left_where_a_model_is_switched_off(table, arrays, missing):
-    # 3 is like 0 and 1 by neighbours only, like 2 by the walks, 4 is like 2 by vectors only; without anything, the latest event.
-    request = {1: {"k": 2, "history": [2, 1, 0, 5], "als": [3, 4]}}
-    row = staged(table, arrays | {missing: None}, request, champion="als", n_because=1)[1]
-    assert {one.item_id: one.because for one in row["items"]} == {
-        "knn_neighbours": {"item-3": ["item-2"], "item-4": ["item-2"]},
-        "item_vectors": {"item-3": ["item-0"], "item-4": ["item-5"]},
-    }[missing]
+def by_source(table, arrays, source, lists=None, history=(2, 1, 0), **knobs):
+    """The reasons of 3, which `source` proposes."""
+    request = {1: {"k": 1, "history": list(history), "als": [3]}}
+    proposed = frames(table, request)["source_candidates"].withColumn("source", F.lit(source))
+    inputs = {"source_candidates": proposed, **({"user_lists": table(USER_LISTS, lists)} if lists else {})}
+    row = staged(table, arrays, request, champion=source, sources=[source, "popular"], inputs=inputs, **knobs)[1]
+    assert [(one.item_id, one.source) for one in row["items"]] == [("item-3", source)]
+    return row["items"][0].because
 
 
-def test_reasons_are_those_of_the_source_that_made_the_row(table, arrays):
-    # 3 is like 0 by item_knn, like 2 by the walks.
-    for source, reason in (("item_knn", "item-0"), ("rp3beta", "item-2"), ("user_knn", "item-0")):
-        request = {1: {"k": 1, "history": [2, 1, 0], "als": [3]}}
-        inputs = {
-            name: frame.withColumn("source", F.lit(source)) for name, frame in frames(table, request).items() if name == "source_candidates"
-        }
-        row = staged(table, arrays, request, champion=source, n_because=1, sources=[source, "popular"], inputs=inputs)[1]
-        assert [(one.item_id, one.source, one.because) for one in row["items"]] == [("item-3", source, [reason])]
+def test_reasons_are_those_of_the_source_that_made_the_row(table, arrays, tmp_path):
+    # 3 is like 0 and 1 by item_knn, like 2 by the walks, like nothing by vectors; of people's neighbours speaks what they use.
+    expected = {"item_knn": ["item-0", "item-1"], "rp3beta": ["item-2"], "user_knn": ["item-0", "item-1"], "als": []}
+    assert {source: by_source(table, arrays, source) for source in expected} == expected
+    # Whose lists are added up is the source's own setting: 1 stands in that of 3.
+    turned = publish({"idx": np.array([3]), "neighbour_idx": np.array([1]), "score": np.array([0.9], np.float32)}, str(tmp_path))
+    for lists_of, reasons in (("candidates", ["item-1"]), ("history", [])):
+        assert by_source(table, arrays | {"walk_neighbours": turned}, "rp3beta", lists_of={"rp3beta": lists_of}) == reasons
+
+
+def test_a_source_whose_model_is_switched_off_has_no_reasons(table, arrays):
+    assert by_source(table, arrays | {"knn_neighbours": None}, "item_knn") == []
+    assert by_source(table, arrays | {"item_vectors": None}, "als") == []
+
+
+def test_what_the_user_blocks_is_no_reason(table, arrays):
+    lists = [
+        {"user_id": "user-101", "item_id": "item-0", "kind": "block", "user_idx": 101, "item_idx": 0},
+        {"user_id": "user-101", "item_id": "item-1", "kind": "allow", "user_idx": 101, "item_idx": 1},
+        {"user_id": "user-7", "item_id": "item-1", "kind": "block", "user_idx": 7, "item_idx": 1},
+        {"user_id": "user-101", "item_id": "item-99", "kind": "block", "user_idx": 101, "item_idx": None},
+    ]
+    assert by_source(table, arrays, "item_knn", lists) == ["item-1"]
+    # Who blocks all of their history is no newcomer.
+    assert by_source(table, arrays, "item_knn", lists, history=[0]) == []
 
 
 def test_neighbours_and_vectors_are_optional_and_of_one_source_each():
@@ -242,7 +270,7 @@ def test_partitions_and_row_order_change_nothing(table, arrays):
 
     def built(n):
         order = rng.permutation(len(requests)).tolist()
-        shuffled = {name: frame.repartition(n) for name, frame in frames(table, {r: requests[r] for r in order}).items()}
+        shuffled = {name: frame and frame.repartition(n) for name, frame in frames(table, {r: requests[r] for r in order}).items()}
         return build_staged(**shuffled, **arrays, sources=SOURCES).orderBy("request_idx").collect()
 
     one = built(1)
@@ -253,7 +281,7 @@ def test_partitions_and_row_order_change_nothing(table, arrays):
         assert set(row.item_idxs) <= eligible
         assert [(i.item_id, i.rank) for i in row["items"]] == [(f"item-{item}", place + 1) for place, item in enumerate(row.item_idxs)]
         assert row.shortfall == ("" if len(row.item_idxs) == asked["k"] else TOO_FEW if row.item_idxs else NOTHING)
-        assert all(bool(i.because) == (i.rung != "popularity") for i in row["items"])
+        assert not any(i.because for i in row["items"] if i.source in ("popular", "ranker"))
         assert asked["history"] or {i.rung for i in row["items"]} <= {"popularity"}
     for n in (2, 7):
         assert built(n) == one
@@ -272,4 +300,4 @@ def test_candidates_of_other_sources_are_named(table, arrays):
 @pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}])
 def test_knobs_out_of_range(knobs):
     with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
-        build_staged(*[None] * 16, **knobs)
+        build_staged(*[None] * 17, **knobs)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
+from pydantic import BaseModel
 
-from recspark.errors import ConfigError
+from recspark.errors import ConfigError, UsageError
 from recspark.runtime.config import Config, Settings, check, conf_folder, load_layers, shared_knobs
 from recspark.runtime.job import Job, find_jobs
 
@@ -75,9 +77,10 @@ def test_names_that_are_not_there(tmp_path: Path):
     ],
 )
 def test_an_assignment_that_is_none(assignment: str, said: str):
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises(UsageError) as raised:
         load_layers(None, "local", [assignment])
     assert said in str(raised.value)
+    assert raised.value.exit_code == 2
 
 
 def test_every_problem_is_said_at_once(jobs: dict[str, Job]):
@@ -189,6 +192,41 @@ def test_what_must_stand_there_is_said_in_words(jobs: dict[str, Job], place: str
     lines = [line.strip() for line in str(raised.value).splitlines()[1:]]
     assert lines[-1].startswith(place)
     assert lines[-1].endswith(f": {said}")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("vectors_als.reg", "neighbours_ease.reg", "popularity.half_life_days", "rankers.learning_rate", "rankers.model.dropout"),
+        *("limits.seconds", "splits.share_fit", "events.types.view", "events.value_bounds.max", "predictions.minimum"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused(jobs: dict[str, Job], place: str, value: float):
+    raw = OmegaConf.create({**load_layers(None, "local", []), "events": EVENTS})
+    OmegaConf.update(raw, place, value, force_add=True)
+    with pytest.raises(ConfigError) as raised:
+        check(OmegaConf.to_container(raw), jobs)  # type: ignore[arg-type]
+    lines = [line.strip() for line in str(raised.value).splitlines()[1:]]
+    assert any(line.startswith(f"{place}: ") and line.endswith(f"(got {value!r})") for line in lines), lines
+
+
+def test_no_model_of_the_configuration_takes_numbers_that_are_not_finite(jobs: dict[str, Job]):
+    waiting, known = [Settings, *(job.section for job in jobs.values())], set()
+    while waiting:
+        model = waiting.pop()
+        known.add(model)
+        inner = {one for field in model.model_fields.values() for one in models_in(field.annotation)}
+        waiting += inner - known
+    assert len(known) > len(jobs) + 8
+    assert {model.__name__ for model in known if model.model_config.get("allow_inf_nan", True)} == set()
+
+
+def models_in(annotation: Any) -> set[type[BaseModel]]:
+    """The models that a knob may hold, in lists, mappings and choices too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return {model for inner in get_args(annotation) for model in models_in(inner)}
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def test_neighbours_are_computed_where_something_reads_them():
     assert neighbours("sources=[popular]", "similar_items=null") == popular
     both = {f"{table}_{source}" for table in ("neighbours", "source_candidates") for source in ("ease", "user_knn")}
     assert neighbours("sources=[ease, user_knn, popular]", "similar_items.source=ease") == popular | both
-    ratings = ["events.columns.value=stars", "predictions={method: user_knn}"]
+    ratings = ["events.columns.value=stars", "predictions={method: user_knn}", "neighbours_user_knn.similarity=pearson"]
     assert neighbours("sources=[popular]", "similar_items=null", *ratings) == popular | {"neighbours_user_knn"}
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from recspark.preflight.work import Rates
 from recspark.runtime import calibration
 from recspark.runtime.calibration import rates_of
 from recspark.runtime.job import find_jobs
-from recspark.runtime.preflight import is_published, limits_of
+from recspark.runtime.preflight import Preflight, is_published, limits_of
 
 GB = float(1 << 30)
 NONE: dict[str, Any] = dict.fromkeys(("seconds", "shuffle_bytes", "task_bytes", "driver_bytes"))
@@ -73,19 +75,37 @@ def test_who_is_given_neighbours_as_arrays():
     assert is_published(jobs["source_candidates_item_knn"], {})
 
 
-def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch):
-    first = rates_of(spark)
+def test_a_job_starts_no_faster_than_any_has_in_the_warehouse(monkeypatch):
+    """Of 7 and 5 s; what the river does itself, in 1 s, is no job. Without any job it is as measured."""
+    measured = Rates(*[1.0] * 7, start=2.0, stage=1.0)
+    monkeypatch.setattr("recspark.runtime.preflight.rates_of", lambda spark, warehouse: measured)
+    seconds = {("intake", "1"): 7.0, ("user_index", "1"): 5.0, ("deliveries", "1"): 1.0}
+
+    def start_of(entries: dict[tuple[str, str], float]) -> float:
+        ledger = SimpleNamespace(entries={key: SimpleNamespace(seconds=took) for key, took in entries.items()})
+        inputs: Any = SimpleNamespace(store=SimpleNamespace(spark=None, warehouse=""), ledger=ledger, jobs=find_jobs())
+        return Preflight(None, inputs).rates.start  # type: ignore[arg-type]
+
+    assert (start_of(seconds), start_of({}), start_of({("intake", "1"): 0.5})) == (5.0, 2.0, 2.0)
+
+
+def test_rates_are_measured_once_and_again_where_they_cannot_be_read(spark, monkeypatch, tmp_path):
+    warehouse = str(tmp_path)
+    first = rates_of(spark, warehouse)
     assert min(first) > 0
     place = calibration._place()
-    assert rates_of(spark) == first
+    assert rates_of(spark, warehouse) == first
+    assert list(tmp_path.rglob("*.parquet")) == []
+    # A job is committed, and its row of `runs`; a horizon is not.
+    assert first.start > first.stage
     kept = json.loads(place.read_text())
     key = calibration._key(spark)
     place.write_text(json.dumps({**kept, key: {**kept[key], "start": 123.0}}))
-    assert rates_of(spark).start == 123.0
+    assert rates_of(spark, warehouse).start == 123.0
     place.write_text("{")
     # Under dynamic allocation each slot measures by itself.
     monkeypatch.setattr(calibration, "_has_barriers", lambda session: False)
-    alone = rates_of(spark)
+    alone = rates_of(spark, warehouse)
     assert alone.start < 123.0
     assert min(alone) > 0
     assert set(json.loads(place.read_text())[key]) == set(first._fields)

@@ -168,6 +168,37 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             "spark.spark.dynamicAllocation.enabled: true excludes the barrier tasks that vectors_als.engine: auto fits in; set it to false, "
             "or vectors_als.engine to mllib",
         ),
+        (
+            ["predictions={method: item_knn}"],
+            "predictions.method: item_knn weighs ratings by how alike they are, and neighbours_item_knn.similarity is cosine, which compares "
+            "what was used; set it to pearson, or choose another method",
+        ),
+        (
+            ["neighbours_item_knn={similarity: jaccard, weighting: bm25}"],
+            "neighbours_item_knn.weighting: bm25 has no meaning where neighbours_item_knn.similarity is jaccard; only cosine reads it: leave it "
+            "out, or set neighbours_item_knn.similarity: cosine",
+        ),
+        (
+            ["neighbours_user_knn={similarity: llr, half_life_days: 30}"],
+            "neighbours_user_knn.half_life_days: 30 has no meaning where neighbours_user_knn.similarity is llr; only cosine reads it: leave it "
+            "out, or set neighbours_user_knn.similarity: cosine",
+        ),
+        (
+            ["vectors_als={model: pmf, nonnegative: true}"],
+            "vectors_als.nonnegative: true excludes vectors_als.model: pmf, whose factors are Gaussian; set it to false, or choose another model",
+        ),
+        (
+            ["vectors_als={model: pmf, engine: mllib}"],
+            "vectors_als.model: pmf is not known to MLlib's ALS; choose implicit or explicit, or set vectors_als.engine: blocked",
+        ),
+        (
+            ["vectors_als={model: explicit, engine: mllib, half_life_days: 30}"],
+            "vectors_als.half_life_days: 30: MLlib's ALS cannot weigh ratings; leave it out, or set vectors_als.engine: blocked",
+        ),
+        (
+            ["vectors_als={solver: cholesky, engine: mllib}"],
+            "vectors_als.solver: cholesky is not read by MLlib's ALS, which has one of its own; leave it out, or set vectors_als.engine: blocked",
+        ),
         (["events.columns.user_id=???"], "events.columns.user_id: still ???; fill it in"),
         (["items.attributes=[price, brand, '???']"], "items.attributes.2: still ???; fill it in"),
     ],
@@ -196,7 +227,13 @@ def test_what_needs_times_is_refused_without_them(jobs: dict[str, Job], change: 
 
 
 @pytest.mark.parametrize(
-    ("change", "setting"), [("vectors_als={model: explicit}", "vectors_als.model: explicit"), ("labels={min_value: 4}", "labels.min_value")]
+    ("change", "setting"),
+    [
+        ("vectors_als={model: explicit}", "vectors_als.model: explicit"),
+        ("labels={min_value: 4}", "labels.min_value"),
+        ("neighbours_item_knn={similarity: pearson}", "neighbours_item_knn.similarity: pearson"),
+        ("neighbours_user_knn={similarity: pearson}", "neighbours_user_knn.similarity: pearson"),
+    ],
 )
 def test_what_needs_values_is_refused_without_them(jobs: dict[str, Job], change: str, setting: str):
     assert problems(jobs, "events.columns.value=null") == []
@@ -236,3 +273,8 @@ def test_a_count_below_its_least_is_refused(jobs: dict[str, Job], setting: str):
     place = setting.split("=", maxsplit=1)[0]
     found = problems(jobs, setting)
     assert [line for line in found if line.startswith(f"{place}") and ": must be " in line] == found[:1]
+
+
+def test_null_lifts_the_cap_of_histories_of_items_and_of_users(jobs: dict[str, Job]):
+    caps = [f"neighbours_{source}.max_items_per_user=null" for source in ("item_knn", "item_next", "rp3beta")]
+    assert problems(jobs, *caps, "neighbours_user_knn.max_users_per_item=null", "sources=[item_knn, item_next, rp3beta, user_knn]") == []

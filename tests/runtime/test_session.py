@@ -11,7 +11,7 @@ import pytest
 from recspark.errors import MachineError
 from recspark.runtime.cluster import bare_python
 from recspark.runtime.doctor import Check, check_java
-from recspark.runtime.session import _beside_submitted, require
+from recspark.runtime.session import _beside_submitted, pass_on, require
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -21,6 +21,15 @@ events:
   columns: {{user_id: u, item_id: i, event_at: t}}
   types: {{view: 1}}
 """
+
+
+def test_what_java_says_is_passed_on_but_for_the_modules_that_spark_asks_for(tmp_path: Path):
+    said, to = os.pipe()
+    answer = os.open(tmp_path / "err", os.O_WRONLY | os.O_CREAT)
+    os.write(to, b"WARNING: Using incubator modules: jdk.incubator.vector\njava.lang.OutOfMemoryError: heap\n\tat x\ncut off")
+    os.close(to)
+    pass_on(said, answer)
+    assert (tmp_path / "err").read_bytes() == b"java.lang.OutOfMemoryError: heap\n\tat x\ncut off"
 
 
 @pytest.fixture(scope="module")

@@ -175,6 +175,32 @@ def test_a_folder_is_sampled_from_its_first_file_to_its_last(tmp_path, form):
     assert data["events"]["types"] == dict.fromkeys(("t0", "t2", "t5", "t8", "t10", "t13", "t16", "t19"), 1)
 
 
+def test_a_glob_is_read_and_stays_a_glob(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for day, what in enumerate(("view", "buy")):
+        (tmp_path / "logs" / f"day-{day}.csv").write_text(f"user,item,event\nu,i,{what}\nv,j,{what}\n")
+    (tmp_path / "logs" / "notes.md").write_text("nothing to read\n")
+    for pattern in ("logs/day-*.csv", "logs/*", "lo[g]s"):
+        data, _ = written(tmp_path / pattern)
+        assert (data["events"]["path"], data["events"]["format"]) == (str(tmp_path / pattern), "csv")
+        assert data["events"]["types"] == {"view": 1, "buy": 5}
+    with pytest.raises(SourceError, match=r"logs/night-\*.csv does not exist, and as a glob finds nothing"):
+        write_starter([str(tmp_path / "logs" / "night-*.csv")])
+
+
+def test_further_choices_stand_there_switched_off_and_fit_when_switched_on(tmp_path):
+    (tmp_path / "e.csv").write_text("user,item,what,stars\n1,2,view,\n1,3,buy,3\n2,3,buy,5\n")
+    data, text = written(tmp_path / "e.csv")
+    assert not {"repeats", "seen", "labels"} & data.keys()
+    choices = text.split("until its # goes.\n")[1].splitlines()
+    (tmp_path / "mine.yaml").write_text(
+        "\n".join([text, *(line.removeprefix("# ") if "  " not in line[:4] else line[1:] for line in choices)])
+    )
+    config = check(load_layers(str(tmp_path / "mine.yaml"), "local", []), find_jobs())
+    assert (config.settings.repeats, config.jobs["seen"].types, config.jobs["seen"].policy) == ("earliest", ["buy"], "never_again")
+    assert (config.jobs["labels"].types, config.jobs["labels"].min_value) == (["buy"], 4)
+
+
 def test_many_files_give_fewer_rows_each(tmp_path):
     """80 files of 200 rows: 1000 * 8 // 80 rows of each."""
     for i in range(80):

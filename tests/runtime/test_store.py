@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PythonException
 
-from recspark.errors import ConcurrentRunError, ContractError, StoreError
-from recspark.runtime.store import Store, in_words
+from recspark.errors import ConcurrentRunError, ContractError, GateError, StoreError
+from recspark.runtime.store import Store, in_words, own_errors
 from recspark.tables import Column, Table
 from recspark.tables.contract import SHARD
 
@@ -181,3 +181,24 @@ def test_a_conflict_is_told_in_words():
     conflict = AnalysisException("[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] Transaction conflict detected. Files were added.")
     with pytest.raises(ConcurrentRunError, match="table 't': another run committed at the same moment"), in_words("table 't'"):
         raise conflict
+
+
+def test_an_error_of_ours_within_a_task_comes_as_it_was_raised(spark):
+    def refuse(batches):
+        raise GateError("the figure is 3; make it 2")
+
+    def fail(batches):
+        raise ValueError("the figure is 3")
+
+    with pytest.raises(GateError, match="^the figure is 3; make it 2$"), own_errors():
+        spark.range(1).mapInArrow(refuse, "id bigint").collect()
+    with pytest.raises(PythonException, match="ValueError: the figure is 3"), own_errors():
+        spark.range(1).mapInArrow(fail, "id bigint").collect()
+
+
+def test_nothing_written_is_counted_as_0_rows(spark, store):
+    nothing = frame(spark, [("a", 1, None)]).filter("n > 1")
+    first = store.write(frame(spark, [("a", 1, None), ("b", 2, None)]), SLICED, replace=None, base=None, run_id="r1")
+    second = store.write(nothing, SLICED, replace="horizon IN ('a')", base=first.version, run_id="r2")
+    third = store.write(nothing, SLICED, replace=None, base=second.version, run_id="r3")
+    assert (first.n_rows, second.n_rows, third.n_rows) == (2, 0, 0)

@@ -34,10 +34,10 @@ def test_each_note_is_told_once_and_while_the_function_runs(tmp_path: Path, monk
 
     training = {"epoch": 1, "epochs": 2, "step": 3, "n_steps": 4, "loss": 0.5, "rows_per_second": 6.0, "remaining_seconds": 7}
     say({"note": "of the run before"})
-    assert call_watched(work, {"n": 5}, str(tmp_path), on_line) == 5
-    assert (lines[0], lines[-1]) == ("one", "two")
-    assert lines.count("one") == 1
+    assert call_watched(work, {"n": 5}, str(tmp_path), "last_5/test", on_line) == 5
+    assert (lines[0], lines[-1]) == ("last_5/test: one", "last_5/test: two")
+    assert lines.count("last_5/test: one") == 1
     # Nobody listens: nobody looks.
     heard.set()
-    assert call_watched(work, {"n": 6}, str(tmp_path), None) == 6
-    assert lines[-1] == "two"
+    assert call_watched(work, {"n": 6}, str(tmp_path), "last_5/test", None) == 6
+    assert lines[-1] == "last_5/test: two"

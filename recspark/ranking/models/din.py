@@ -20,7 +20,7 @@ START = "blended_reciprocal_position"
 class DinKnobs(BaseModel):
     """What can be set about the network; in the configuration, `rankers.model`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     name: Literal["din"] = "din"
     embedding_size: PositiveInt = 16
