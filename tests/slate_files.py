@@ -68,6 +68,7 @@ def make_slates(n: int, seed: int) -> dict[str, np.ndarray]:
     features[..., feature_names(SOURCES).index("blended_reciprocal_position")] = 1 / (1 + np.arange(N_SLOTS))
     return {
         "request_idx": np.arange(n, dtype=np.int64) + 1000 * seed,
+        "user_idx": np.arange(n, dtype=np.int64),
         "history_items": history.astype(np.int32),
         "history_types": np.ones((n, N_HISTORY), np.int32),
         "history_ages": np.ones((n, N_HISTORY), np.float32) * np.arange(N_HISTORY, 0, -1, dtype=np.float32),

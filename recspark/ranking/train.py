@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from recspark.columns import FIT, TUNE
@@ -19,9 +19,10 @@ from recspark.ranking.batch import ItemTable, SlateBatch, keep_weighing, slate_p
 from recspark.ranking.checkpoint import drop_checkpoint, load_card, save_artefact
 from recspark.ranking.dimensions import fit_dimensions, has_labelled_slates
 from recspark.ranking.evaluate import evaluate_slates
-from recspark.ranking.losses import LossName
+from recspark.ranking.losses import LossName, make_loss
 from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.models.ranker import Share
 from recspark.ranking.processes import join_processes, this_process
 from recspark.ranking.trainer import Trainer, TrainingOptions
 from recspark.tables.lineage import AsPlan, ItemFeatures, WorkFolder
@@ -43,6 +44,8 @@ def train_ranker(
     sources: list[str],
     model: ModelKnobs = DinKnobs(),  # noqa: B008  frozen
     loss: LossName = "softmax",
+    label_smoothing: Share = 0.0,
+    calibration: Annotated[float, Field(ge=0, le=1)] = 0.75,
     learning_rate: PositiveFloat = 2e-3,
     weight_decay: NonNegativeFloat = 0.05,
     max_gradient_norm: PositiveFloat = 1.0,
@@ -81,8 +84,10 @@ def train_ranker(
             return None
     plan, tune_plan, items = slate_plan(examples), slate_plan(tune_examples), ItemTable(item_features)
     options = TrainingOptions(
-        loss, learning_rate, weight_decay, max_gradient_norm, epochs, patience, stop_on, global_batch_size, checkpoint_every, seed
+        learning_rate, weight_decay, max_gradient_norm, epochs, patience, stop_on, global_batch_size, checkpoint_every, seed
     )
+    judged_by = {"loss": loss, "label_smoothing": label_smoothing, "calibration": calibration}
+    slate_loss = make_loss(loss, n_items=items.n_items, label_smoothing=label_smoothing, calibration=calibration)
     order = {"seed": seed, "global_batch_size": global_batch_size, "window_rows": window_rows}
     with join_processes() as processes:
         me = (processes.process_rank, processes.world_size)
@@ -97,9 +102,9 @@ def train_ranker(
 
         def evaluate(judged: nn.Module) -> dict[str, float]:
             shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
-            return evaluate_slates(judged, (to_batch(columns, items) for columns in shares), processes, loss=loss, k=k)
+            return evaluate_slates(judged, (to_batch(columns, items) for columns in shares), processes, loss=slate_loss, k=k)
 
-        parameters = {**vars(options), **order, "k": k}
+        parameters = {**judged_by, **vars(options), **order, "k": k}
         # How often it is saved changes nothing about what is trained.
         trained = {name: value for name, value in parameters.items() if name != "checkpoint_every"}
         # What decides the data; versions and places do not.
@@ -110,6 +115,7 @@ def train_ranker(
             processes,
             n_steps=plan.n_steps(global_batch_size, window_rows),
             batches=batches,
+            loss=slate_loss,
             evaluate=evaluate,
             folder=folder,
             identity={"model": json.dumps(description), "parameters": json.dumps(trained), "data": json.dumps(data)},

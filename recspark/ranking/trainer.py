@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from recspark.errors import TrainingError
 from recspark.ranking.batch import SlateBatch
 from recspark.ranking.checkpoint import load_checkpoint, save_checkpoint
-from recspark.ranking.losses import LOSSES, LossName, weighted_sum
+from recspark.ranking.losses import SlateLoss, weighted_sum
 from recspark.ranking.models.ranker import Ranker
 from recspark.ranking.processes import Processes
 
@@ -30,7 +30,6 @@ REPORT_EVERY = 2.0
 class TrainingOptions:
     """How to train; what on and which model are the caller's."""
 
-    loss: LossName
     learning_rate: float
     weight_decay: float
     max_gradient_norm: float
@@ -82,13 +81,14 @@ class Trainer:
         *,
         n_steps: int,
         batches: Callable[[int, int], Iterator[SlateBatch]],
+        loss: SlateLoss,
         evaluate: Callable[[nn.Module], dict[str, float]],
         folder: str,
         identity: Mapping[str, Any],
         report: Report,
     ) -> None:
         self.model, self.options, self.processes = model.to(processes.device), options, processes
-        self.n_steps, self.batches, self.evaluate = n_steps, batches, evaluate
+        self.n_steps, self.batches, self.loss, self.evaluate = n_steps, batches, loss, evaluate
         self.folder, self.identity, self._tell = folder, dict(identity), report
         self.note: dict[str, str] = {}
         self.shared = processes.share(self.model)
@@ -119,7 +119,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(p.epoch * self.n_steps + p.sample // self.options.global_batch_size)
         batch = batch.to(self.processes.device)
-        losses = LOSSES[self.options.loss](self.shared(batch), batch.labels, batch.mask)
+        losses = self.loss(self.shared(batch), batch.labels, batch.mask)
         local = weighted_sum(losses, batch.weight)
         loss_sum, weight_sum = self.processes.sum(torch.stack([local.detach().double(), batch.weight.sum().double()])).tolist()
         if not math.isfinite(loss_sum):

@@ -15,6 +15,7 @@ from recspark.handover.reader import read_rows
 from recspark.ranking.batch import ItemTable, keep_weighing, slate_plan, to_batch
 from recspark.ranking.checkpoint import CARD, WEIGHTS, load_artefact
 from recspark.ranking.evaluate import evaluate_slates
+from recspark.ranking.losses import softmax_loss
 from recspark.ranking.processes import Processes
 from recspark.ranking.score import load_ranker, score_slates
 from recspark.ranking.train import train_ranker
@@ -116,7 +117,7 @@ def test_early_stopping_keeps_the_best_epoch(make_world):
     model, _ = load_ranker(str(world.folder / "work"))
     tune = slate_plan(world.tune)
     batches = [to_batch(columns, ItemTable(world.item_features)) for columns in read_rows(tune, tune.scoring_share(0, 1), 256)]
-    again = evaluate_slates(model, batches, Processes(0, 1, torch.device("cpu")), loss="softmax", k=10)
+    again = evaluate_slates(model, batches, Processes(0, 1, torch.device("cpu")), loss=softmax_loss, k=10)
     assert again["loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
