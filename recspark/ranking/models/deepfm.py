@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recspark.ranking.batch import SlateBatch
 from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.inputs import FirstOrder, SlateEncoder, join_fields, mean_event
-from recspark.ranking.layers import EMBEDDING_STD, make_mlp
+from recspark.ranking.layers import make_mlp
 from recspark.ranking.models.ranker import DeepKnobs, Ranker
 
 
@@ -29,8 +29,8 @@ class FactorizationMachine(nn.Module):
 
     def __init__(self, n_features: int, size: int) -> None:
         super().__init__()
-        self.features = nn.Parameter(torch.empty(n_features, size))
-        nn.init.normal_(self.features, std=EMBEDDING_STD)
+        # The other fields are not zero, so these learn from the first step on.
+        self.features = nn.Parameter(torch.zeros(n_features, size))
 
     def forward(self, candidates: Tensor, slate: Tensor, features: Tensor) -> Tensor:
         total = candidates + slate.sum(1)[:, None] + features @ self.features
