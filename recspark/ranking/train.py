@@ -23,6 +23,7 @@ from recspark.ranking.losses import LossName, make_loss
 from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
 from recspark.ranking.models.ranker import Share
+from recspark.ranking.negatives import PastSlates, add_past, fit_catalogue
 from recspark.ranking.processes import join_processes, this_process
 from recspark.ranking.trainer import Trainer, TrainingOptions
 from recspark.tables.lineage import AsPlan, ItemFeatures, WorkFolder
@@ -46,6 +47,7 @@ def train_ranker(
     loss: LossName = "softmax",
     label_smoothing: Share = 0.0,
     calibration: Annotated[float, Field(ge=0, le=1)] = 0.75,
+    past: PastSlates | None = None,
     learning_rate: PositiveFloat = 2e-3,
     weight_decay: NonNegativeFloat = 0.05,
     max_gradient_norm: PositiveFloat = 1.0,
@@ -87,24 +89,29 @@ def train_ranker(
         learning_rate, weight_decay, max_gradient_norm, epochs, patience, stop_on, global_batch_size, checkpoint_every, seed
     )
     judged_by = {"loss": loss, "label_smoothing": label_smoothing, "calibration": calibration}
+    learnt = {"past": past.model_dump(mode="json") if past else None}
     slate_loss = make_loss(loss, n_items=items.n_items, label_smoothing=label_smoothing, calibration=calibration)
     order = {"seed": seed, "global_batch_size": global_batch_size, "window_rows": window_rows}
     with join_processes() as processes:
         me = (processes.process_rank, processes.world_size)
         dimensions = fit_dimensions(examples, items, feature_names(sources), seed=seed)
         description = describe_model(dimensions, model)
+        catalogue = fit_catalogue(examples, items.n_items, alpha=past.alpha, seed=seed) if past else None
         torch.manual_seed(seed)
         ranker = build_model(description)
 
         def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
             windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
-            return (to_batch(keep_weighing(columns), items) for columns in read_steps(plan, windows))
+            for columns in read_steps(plan, windows):
+                if past and catalogue:
+                    columns = add_past(columns, past, catalogue, dimensions, seed=seed, epoch=epoch)
+                yield to_batch(keep_weighing(columns), items)
 
         def evaluate(judged: nn.Module) -> dict[str, float]:
             shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
             return evaluate_slates(judged, (to_batch(columns, items) for columns in shares), processes, loss=slate_loss, k=k)
 
-        parameters = {**judged_by, **vars(options), **order, "k": k}
+        parameters = {**judged_by, **learnt, **vars(options), **order, "k": k}
         # How often it is saved changes nothing about what is trained.
         trained = {name: value for name, value in parameters.items() if name != "checkpoint_every"}
         # What decides the data; versions and places do not.
