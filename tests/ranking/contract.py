@@ -32,7 +32,7 @@ from recspark.ranking.train import train_ranker
 from recspark.runtime.job import Job
 from recspark.runtime.misfits import misfits
 from recspark.tables import RANKERS
-from tests.slate_files import N_HISTORY, N_ITEMS, N_SLOTS, SOURCES, make_slates
+from tests.slate_files import N_HISTORY, N_ITEMS, N_SLOTS, N_USERS, SOURCES, make_slates
 
 NAMES = tuple(feature_names(SOURCES))
 N_EXPANDED = len(NAMES) + 3
@@ -43,7 +43,7 @@ WITHOUT_CHANCE: Mapping[str, float] = {"dropout": 0.0, "item_dropout": 0.0}
 def dimensions(**changed: Any) -> Dimensions:
     """Those of `make_slates(32, ...)`."""
     sizes = {"n_items": N_ITEMS, "n_item_codes": 4, "n_item_numbers": 1, "n_user_codes": 2, "n_user_numbers": 1}
-    sizes |= {"n_event_types": 2, "n_users": N_SLATES, "history_length": N_HISTORY}
+    sizes |= {"n_event_types": 2, "n_users": N_USERS, "history_length": N_HISTORY}
     constants = {"feature_names": NAMES, "feature_means": (0.0,) * N_EXPANDED, "feature_stds": (1.0,) * N_EXPANDED}
     return Dimensions(**{**sizes, **constants, **changed})
 

@@ -107,7 +107,7 @@ def test_a_slate_has_room_for_so_many_negatives():
 def test_the_past_teaches_what_the_slates_do_not_hold(make_world):
     # One slate of 200 has a label: what users like is in their histories alone.
     world = make_world(n_fit=200, n_tune=100, weight=(np.arange(200) == 0).astype(np.float32))
-    arguments = world.arguments(epochs=4, patience=4, learning_rate=1e-2, k=4)
+    arguments = world.arguments(epochs=10, patience=10, learning_rate=1e-2, k=4)
     alone = train_ranker(**arguments)
     taught = train_ranker(**arguments | {"past": PastSlates(n_slates=2, n_negatives=7), "folder": str(world.folder / "taught")})
     # By chance 0.32, with the liked half first 0.64; see tests.ranking.test_train_ranker.

@@ -6,5 +6,5 @@ from tests.ranking.contract import WITHOUT_CHANCE, RankerContract
 
 class TestNeuralCollaborativeFiltering(RankerContract):
     knobs = NcfMlpKnobs(embedding_size=8, hidden=(16,), user_dropout=0.0, **WITHOUT_CHANCE)
-    golden: ClassVar = {"softmax": 2.11313, "binary": 0.41862, "bpr": 0.71085}
+    golden: ClassVar = {"softmax": 2.10538, "binary": 0.40578, "bpr": 0.70659}
     sees_history, sees_user_ids = False, True
