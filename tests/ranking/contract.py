@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,8 +27,10 @@ from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.losses import LossName, make_loss
 from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
 from recspark.ranking.models.ranker import Ranker
+from recspark.ranking.optimisers import use_sparse_embeddings
 from recspark.ranking.score import load_ranker
 from recspark.ranking.train import train_ranker
+from recspark.ranking.transfer import map_tensors
 from recspark.runtime.job import Job
 from recspark.runtime.misfits import misfits
 from recspark.tables import RANKERS
@@ -59,10 +61,9 @@ def spoken(model: Ranker) -> Ranker:
     return model.eval()
 
 
-def rows_of(data: object, rows: Tensor) -> object:
+def rows_of(batch: SlateBatch, rows: Tensor) -> SlateBatch:
     """The batch's rows `rows`, in that order."""
-    values = {field.name: getattr(data, field.name) for field in fields(data)}
-    return type(data)(**{name: rows_of(value, rows) if is_dataclass(value) else value[rows] for name, value in values.items()})
+    return map_tensors(batch, lambda tensor: tensor[rows])
 
 
 class RankerContract:
@@ -209,3 +210,11 @@ class RankerContract:
     def test_what_is_not_decayed_is_there(self) -> None:
         model = self.build()
         assert model.no_decay <= {name for name, _ in model.named_children()}
+
+    def test_its_tables_are_read_row_by_row(self, batch: SlateBatch) -> None:
+        """So that `embeddings: rowwise` can train it."""
+        model = spoken(self.build())
+        tables = use_sparse_embeddings(model)
+        model(batch).square().sum().backward()
+        assert tables
+        assert all(table.grad is not None and table.grad.is_sparse for table in tables)

@@ -14,8 +14,8 @@ from recspark.ranking.batch import SlateBatch
 from recspark.ranking.models.bst import BstKnobs
 from recspark.ranking.models.build import KNOBS, MODELS, NAMES, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.optimisers import decay_groups
 from recspark.ranking.train import train_ranker
-from recspark.ranking.trainer import _decayed
 from recspark.runtime.job import Job
 from recspark.tables import RANKERS
 from tests.ranking.contract import RankerContract, dimensions
@@ -121,7 +121,7 @@ def test_heads_that_do_not_divide_the_embedding_are_refused():
 @pytest.mark.parametrize("name", NAMES)
 def test_vectors_and_the_blend_are_not_decayed(name: str):
     model = build_model(describe_model(dimensions(), KNOBS[name]()))
-    decayed, free = _decayed(model, 0.1)
+    decayed, free = decay_groups(model.named_parameters(), model.no_decay, 0.1)
     names = {parameter: one for one, parameter in model.named_parameters()}
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert "blend.linear.weight" in {names[parameter] for parameter in free["params"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import socket
@@ -13,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from recspark.ranking.batch import SlateBatch
-from recspark.ranking.losses import softmax_loss, weighted_sum
+from recspark.ranking.losses import softmax_loss
 from recspark.ranking.models.build import NAMES, build_model, describe_model
+from recspark.ranking.options import TrainingOptions
 from recspark.ranking.processes import Processes, join_processes
+from recspark.ranking.steps import Updates
 from tests.ranking.contract import N_SLATES, RankerContract, dimensions, rows_of
 
-N_STEPS = 3
+N_UPDATES = 3
 
 
 def build(name: str) -> nn.Module:
@@ -29,16 +32,18 @@ def build(name: str) -> nn.Module:
     return build_model(describe_model(dimensions(), suite.knobs))
 
 
+def slate_losses(model: nn.Module, batch: SlateBatch) -> tuple[Tensor, Tensor]:
+    return softmax_loss(model(batch), batch.labels, batch.mask), batch.weight
+
+
 def train(name: str, batch: SlateBatch, processes: Processes) -> dict[str, Tensor]:
-    """The weights after some steps by sum(weight * loss) / sum(weight) over all processes, of which each has every other row."""
+    """The weights after some updates, of which each process has every other row."""
     model = build(name)
-    shared, optimizer = processes.share(model), torch.optim.SGD(model.parameters(), lr=0.5)
-    mine = rows_of(batch, torch.arange(processes.process_rank, N_SLATES, processes.world_size))
-    for _ in range(N_STEPS):
-        optimizer.zero_grad()
-        loss = weighted_sum(softmax_loss(shared(mine), mine.labels, mine.mask), mine.weight)
-        (loss * processes.world_size / processes.sum(mine.weight.sum())).backward()
-        optimizer.step()
+    options = TrainingOptions(optimiser="sgd", learning_rate=0.5, momentum=0.0, weight_decay=0.0, max_gradient_norm=1e9)
+    updates = Updates(model, options, processes, slate_losses)
+    for _ in range(N_UPDATES):
+        updates.add(rows_of(batch, torch.arange(processes.process_rank, N_SLATES, processes.world_size)))
+        updates.take(1.0, False, math.inf)
     return model.state_dict()
 
 

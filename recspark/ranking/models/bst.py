@@ -78,7 +78,8 @@ class BehaviorSequenceTransformer(Ranker):
     def score(self, batch: SlateBatch, features: Tensor) -> Tensor:
         candidates, history, user = self.encoder(batch)
         n_events, n_candidates = history.shape[1], candidates.shape[1]
-        sequence = torch.cat([self._add_positions(history, batch.history_mask), candidates + self.positions.weight[0]], dim=1)
+        place = self.positions(torch.zeros(1, dtype=torch.int64, device=history.device))
+        sequence = torch.cat([self._add_positions(history, batch.history_mask), candidates + place], dim=1)
         is_event = F.pad(batch.history_mask, (0, n_candidates))
         may_see = is_event[:, None] | torch.eye(n_events + n_candidates, dtype=torch.bool, device=history.device)
         for block in self.blocks:

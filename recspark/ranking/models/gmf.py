@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from recspark.ranking.batch import SlateBatch
 from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.layers import ItemEmbedding, UserContent, UserEmbedding, make_output
-from recspark.ranking.models.ranker import Knobs, Ranker, Share
+from recspark.ranking.models.ranker import Knobs, Ranker
+from recspark.ranking.options import Share
 
 
 class GmfKnobs(Knobs):

@@ -12,7 +12,8 @@ from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.inputs import join_fields
 from recspark.ranking.layers import make_mlp
 from recspark.ranking.models.gmf import UserItemPair
-from recspark.ranking.models.ranker import DeepKnobs, Ranker, Share
+from recspark.ranking.models.ranker import DeepKnobs, Ranker
+from recspark.ranking.options import Share
 
 
 class NcfMlpKnobs(DeepKnobs):

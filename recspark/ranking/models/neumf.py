@@ -10,7 +10,8 @@ from recspark.ranking.batch import SlateBatch
 from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.models.gmf import FactorTower
 from recspark.ranking.models.ncf_mlp import PairTower
-from recspark.ranking.models.ranker import DeepKnobs, Ranker, Share
+from recspark.ranking.models.ranker import DeepKnobs, Ranker
+from recspark.ranking.options import Share
 
 
 class NeuMfKnobs(DeepKnobs):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from torch import Tensor, nn
 
 from recspark.ranking.batch import SlateBatch
 from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.inputs import Blend, SlateFeatures
-
-# A knob that is a share of something, as of what dropout leaves out.
-Share = Annotated[float, Field(ge=0, lt=1)]
+from recspark.ranking.options import Share
 
 
 class Knobs(BaseModel):
