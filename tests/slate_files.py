@@ -14,7 +14,7 @@ from recspark.handover.plan import Plan, PlannedColumn, make_plan
 from recspark.kernels.slates import feature_names
 
 SOURCES = ["als", "popular"]
-N_ITEMS, N_SLOTS, N_HISTORY = 40, 8, 5
+N_ITEMS, N_USERS, N_SLOTS, N_HISTORY = 40, 20, 8, 5
 TYPES = {"int64": "bigint", "int32": "int", "float32": "float"}
 
 
@@ -68,6 +68,7 @@ def make_slates(n: int, seed: int) -> dict[str, np.ndarray]:
     features[..., feature_names(SOURCES).index("blended_reciprocal_position")] = 1 / (1 + np.arange(N_SLOTS))
     return {
         "request_idx": np.arange(n, dtype=np.int64) + 1000 * seed,
+        "user_idx": np.arange(n, dtype=np.int64) % N_USERS,
         "history_items": history.astype(np.int32),
         "history_types": np.ones((n, N_HISTORY), np.int32),
         "history_ages": np.ones((n, N_HISTORY), np.float32) * np.arange(N_HISTORY, 0, -1, dtype=np.float32),

@@ -21,6 +21,7 @@ from recspark.tables.lineage import ItemFeatures, ItemPopularity
 _COLUMNS = [column for column in EXAMPLES.columns if column.name not in STAMPED]
 _PASSED_THROUGH = (
     "request_idx",
+    "user_idx",
     "history_items",
     "history_types",
     "history_ages",

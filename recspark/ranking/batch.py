@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,10 +14,12 @@ from recspark.errors import HandoverError
 from recspark.handover.arrays import Published
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
+from recspark.ranking.transfer import map_tensors
 
 # The columns of `examples` that rankers read.
 COLUMNS = (
     "request_idx",
+    "user_idx",
     "history_items",
     "history_types",
     "history_ages",
@@ -49,12 +51,13 @@ class Items:
 class SlateBatch:
     """B slates of S candidates with F features, and their requests' histories of L events.
 
-    request_idx: B int64. history: B x L items, history_types: B x L int64 (0 padding), history_ages: B x L days,
+    request_idx, user_idx: B int64. history: B x L items, history_types: B x L int64 (0 padding), history_ages: B x L days,
     history_mask: B x L bool. user_numbers: B x N, user_categories: B x C. candidates: B x S items, mask: B x S bool
     (a candidate, not padding), features: B x S x F, labels: B x S, n_positives: B, weight: B (0 for padding rows).
     """
 
     request_idx: Tensor
+    user_idx: Tensor
     history: Items
     history_types: Tensor
     history_ages: Tensor
@@ -68,14 +71,14 @@ class SlateBatch:
     n_positives: Tensor
     weight: Tensor
 
+    @property
+    def rows(self) -> Tensor:
+        """What identifies the rows in an error: their request_idx."""
+        return self.request_idx
+
     def to(self, device: torch.device) -> SlateBatch:
         """The same batch on `device`."""
-        return _moved(self, device)
-
-
-def _moved(data: object, device: torch.device):  # type: ignore[no-untyped-def]
-    values = {f.name: getattr(data, f.name) for f in fields(data)}  # type: ignore[arg-type]
-    return type(data)(**{k: _moved(v, device) if is_dataclass(v) else v.to(device) for k, v in values.items()})
+        return map_tensors(self, lambda tensor: tensor.to(device))
 
 
 class ItemTable:
@@ -83,7 +86,9 @@ class ItemTable:
 
     def __init__(self, item_features: Published) -> None:
         arrays = item_features.arrays()
-        self.numbers, self.categories = arrays["numbers"], arrays["categories"]
+        # A table may have dense vectors too: to a model they are further numbers.
+        self._numbers = [arrays[name] for name in ("numbers", "vectors") if name in arrays]
+        self.categories = arrays["categories"]
         idx = arrays["item_idx"]
         if len(idx) and (idx[0] != 0 or idx[-1] != len(idx) - 1):
             raise HandoverError(
@@ -93,7 +98,12 @@ class ItemTable:
 
     @property
     def n_items(self) -> int:
-        return len(self.numbers)
+        return len(self.categories)
+
+    @property
+    def n_numbers(self) -> int:
+        """Numbers of an item, the entries of its vector among them."""
+        return sum(array.shape[1] for array in self._numbers)
 
     def n_codes(self) -> int:
         """One more than the largest category code."""
@@ -106,7 +116,7 @@ class ItemTable:
         """
         known = (item_idx >= 0) & (item_idx < self.n_items)
         rows = np.where(known, item_idx, 0)
-        numbers = np.where(known[..., None], self.numbers[rows], 0).astype(np.float32)
+        numbers = np.concatenate([np.where(known[..., None], array[rows], 0) for array in self._numbers], axis=-1, dtype=np.float32)
         categories = np.where(known[..., None], self.categories[rows], PAD_CATEGORY).astype(np.int64)
         return Items(torch.from_numpy(item_idx.astype(np.int64)), torch.from_numpy(numbers), torch.from_numpy(categories))
 
@@ -138,6 +148,7 @@ def to_batch(columns: Mapping[str, np.ndarray], items: ItemTable) -> SlateBatch:
     history_mask = np.arange(columns["history_items"].shape[1]) < columns["history_length"][:, None]
     return SlateBatch(
         request_idx=torch.from_numpy(columns["request_idx"]),
+        user_idx=torch.from_numpy(columns["user_idx"]),
         history=items.gather(np.where(history_mask, columns["history_items"], PAD_ITEM)),
         history_types=torch.from_numpy(columns["history_types"].astype(np.int64)),
         history_ages=torch.from_numpy(columns["history_ages"]),

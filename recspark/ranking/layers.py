@@ -16,20 +16,25 @@ EMBEDDING_STD = 0.01
 AGE_LIMITS = (1 / 24, 1.0, 3.0, 7.0, 14.0, 30.0, 90.0, 180.0, 365.0, 730.0)
 
 
-def make_mlp(n_in: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
-    """... x n_in -> ... x 1. Its last layer begins at zero: an untrained network says nothing.
+def make_output(n_in: int, *, bias: bool = True) -> nn.Linear:
+    """... x n_in -> ... x 1, beginning at zero: what has not been trained says nothing."""
+    output = nn.Linear(n_in, 1, bias=bias)
+    for parameter in output.parameters():
+        nn.init.zeros_(parameter)
+    return output
 
-    PReLU instead of the paper's Dice, which takes statistics over the batch: padding and the number of processes would
+
+def make_mlp(n_in: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
+    """... x n_in -> ... x 1, beginning at zero.
+
+    PReLU, and nothing that takes statistics over the batch (batch norm, Dice): padding and the number of processes would
     change results.
     """
     layers: list[nn.Module] = []
     for n_out in hidden:
         layers += [nn.Linear(n_in, n_out), nn.PReLU(), nn.Dropout(dropout)]
         n_in = n_out
-    last = nn.Linear(n_in, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*layers, last)
+    return nn.Sequential(*layers, make_output(n_in))
 
 
 def _embedding(n_codes: int, size: int) -> nn.Embedding:
@@ -76,6 +81,40 @@ class ItemEmbedding(nn.Module):
         return embedded
 
 
+class UserContent(nn.Module):
+    """A user's categories + a projection of their numbers: B x C int64, B x N -> B x E. The same for all who are alike."""
+
+    def __init__(self, n_codes: int, n_numbers: int, size: int) -> None:
+        super().__init__()
+        self.categories = CategoryEmbedding(n_codes, size)
+        self.numbers = nn.Linear(n_numbers, size, bias=False)
+        nn.init.normal_(self.numbers.weight, std=EMBEDDING_STD)
+
+    def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
+        embedded: Tensor = self.categories(categories) + self.numbers(numbers)
+        return embedded
+
+
+class UserEmbedding(nn.Module):
+    """A user's own embedding: B int64 -> B x E. Users that training never saw share one, which stands in row 0.
+
+    In training it stands for a share `dropout` of all users: so it becomes that of nobody in particular.
+    """
+
+    def __init__(self, n_users: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.own = nn.Embedding(n_users + 1, size)
+        nn.init.normal_(self.own.weight, std=EMBEDDING_STD)
+        self.dropout = dropout
+
+    def forward(self, user_idx: Tensor) -> Tensor:
+        row = torch.where(user_idx < self.own.num_embeddings - 1, user_idx + 1, 0)
+        if self.training and self.dropout:
+            row = row * (torch.rand(row.shape, device=row.device) >= self.dropout)
+        embedded: Tensor = self.own(row)
+        return embedded
+
+
 class EventEmbedding(nn.Module):
     """What happened and how long ago: B x L types, B x L days -> B x L x E."""
 
@@ -92,28 +131,3 @@ class EventEmbedding(nn.Module):
         known = torch.where(types < self.types.num_embeddings, types, 0)
         embedded: Tensor = self.types(known) + self.ages(torch.bucketize(ages, self.limits))
         return embedded
-
-
-class InterestAttention(nn.Module):
-    """What in the history speaks for each candidate: B x L x E, B x L, B x S x E -> B x S x E.
-
-    The local activation unit of the Deep Interest Network (Zhou et al. 2018, section 4.3): each event h is weighted by
-    a network of (h, q, h * q, h - q) for candidate q; the weights are not normalised, so that a strong interest stays
-    strong. Only the constant 1 / L keeps long histories in range.
-    The first layer of the network is linear in h and q, so their parts are computed once an event and once a candidate
-    instead of once a pair: W [h; q; h * q; h - q] = A h + C q + P (h * q).
-    """
-
-    def __init__(self, size: int, hidden: int) -> None:
-        super().__init__()
-        self.of_event = nn.Linear(size, hidden, bias=False)
-        self.of_candidate = nn.Linear(size, hidden)
-        self.of_pair = nn.Linear(size, hidden, bias=False)
-        self.activation = nn.PReLU()
-        self.weigh = nn.Linear(hidden, 1)
-
-    def forward(self, history: Tensor, history_mask: Tensor, candidates: Tensor) -> Tensor:
-        pair = torch.einsum("bse,he,ble->bslh", candidates, self.of_pair.weight, history)
-        hidden = self.activation(pair + self.of_event(history)[:, None] + self.of_candidate(candidates)[:, :, None])
-        weights = self.weigh(hidden).squeeze(-1).masked_fill(~history_mask[:, None], 0)
-        return torch.einsum("bsl,ble->bse", weights, history) / history.shape[1]

@@ -94,8 +94,7 @@ class Config(BaseModel):
 
     def parameters(self, job: Job) -> dict[str, Any]:
         """The keyword arguments of the job's function."""
-        section = self.jobs[job.name]
-        return {name: getattr(section, name) for name in type(section).model_fields}
+        return job.arguments(self.jobs[job.name])
 
 
 def conf_folder() -> Traversable:
@@ -107,6 +106,8 @@ def conf_folder() -> Traversable:
 def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> dict[str, Any]:
     """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
+    Where the later layers name another model than the ranker's file does, they say all about it: the file's knobs are not its own.
+
     Raises:
         ConfigError: a file is missing or is not YAML, an interpolation names nothing.
         UsageError: an assignment has no `=` or is not YAML.
@@ -117,8 +118,11 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
         layers.append(_read(Path(user_file)))
     told = OmegaConf.merge({}, *map(_assigned, assignments))
     try:
-        ranker = OmegaConf.select(OmegaConf.merge(*layers, told), "ranker")
-        merged = OmegaConf.merge(*layers[:2], _named(folder / "ranker", str(ranker)), *layers[2:], told)
+        ranker = _named(folder / "ranker", str(OmegaConf.select(OmegaConf.merge(*layers, told), "ranker")))
+        model = OmegaConf.select(OmegaConf.merge(*layers[2:], told), "rankers.model.name")
+        if model not in (None, OmegaConf.select(ranker, "rankers.model.name")):
+            OmegaConf.update(ranker, "rankers.model", {}, merge=False)  # its knobs are another model's
+        merged = OmegaConf.merge(*layers[:2], ranker, *layers[2:], told)
         resolved = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error

@@ -20,6 +20,8 @@ MUST_BE: Final[Mapping[str, str]] = {
     "too_long": "a list of at most {max_length}",
     "string_too_short": "a text of at least {min_length} characters",
     "literal_error": "one of {choices}",
+    "union_tag_invalid": "one of {choices}",
+    "union_tag_not_found": "a section of keys and values",
     "finite_number": "a finite number",
     "float": "a number",
     "int": "a whole number",
@@ -48,6 +50,8 @@ def misfits(section: str, model: type[BaseModel], error: ValidationError, *, uns
     lines: dict[str, str] = {}
     for one in error.errors():
         keys, holder = _place(model, one["loc"])
+        if one["type"] == "union_tag_invalid":  # which of a union's models is meant, its `name` says
+            keys, one = [*keys, "name"], {**one, "input": one["ctx"]["tag"]}
         if keys and keys[0] in unsaid:
             continue
         where = ".".join([section, *keys] if section else keys)
@@ -68,7 +72,8 @@ def _must_be(one: ErrorDetails) -> str | None:
     if text is None:
         return None
     context = dict(one.get("ctx", {}))
-    context["choices"] = str(context.get("expected", "")).replace(" or ", ", ").replace("'", "")
+    choices = context.get("expected", context.get("expected_tags", ""))
+    context["choices"] = str(choices).replace(" or ", ", ").replace("'", "")
     return text.format(**context)
 
 
@@ -102,13 +107,19 @@ def _place(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[lis
     for part in location:
         branches = _branches(current)
         if len(branches) > 1:
-            current = next((one for one in branches if part in (getattr(one, "__name__", None), str(one))), None)
-            if str(current) == part or getattr(current, "__name__", None) == part:
+            current = next((one for one in branches if part in _names(one)), None)
+            if current is not None:
                 continue
         holder = branches[0] if len(branches) == 1 else current
         keys.append(str(part))
         current = _inner(holder, part)
     return keys, holder
+
+
+def _names(branch: Any) -> set[Any]:
+    """What pydantic calls a branch of a union: its type's name, or the tag that a model's `name` has."""
+    tag = branch.model_fields["name"].default if "name" in getattr(branch, "model_fields", {}) else None
+    return {str(branch), getattr(branch, "__name__", None), tag}
 
 
 def _branches(annotation: Any) -> list[Any]:

@@ -68,6 +68,7 @@ EXAMPLES = Table(
     (
         _HORIZON,
         _REQUEST,
+        Column("user_idx", "bigint", "The user."),
         Column("history_items", "array<int>", "L: as histories.items."),
         Column("history_types", "array<int>", "L: as histories.event_types."),
         Column("history_ages", "array<float>", "L: as histories.ages."),

@@ -106,7 +106,7 @@ def test_slates_by_hand(table, published):
         [0.5] * 3,
         3,
     )
-    assert (first["user_numbers"], first["user_categories"]) == ([0.0, 1.0], [2])
+    assert (first["user_idx"], first["user_numbers"], first["user_categories"]) == (0, [0.0, 1.0], [2])
     logs = np.log1p([7, 0, 0, 3, 0, 1])
     by_name = dict(zip(feature_names(SOURCES), np.reshape(first["features"], (2, N_FEATURES)).T, strict=True))
     expected = {

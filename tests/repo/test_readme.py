@@ -78,7 +78,7 @@ def test_every_configuration_fits(path: Path):
     if path.name == "base.yaml" or path.parent.name in ("env", "ranker"):
         env = path.stem if path.parent.name == "env" else "local"
         minimal = {"events": {"path": "x.csv", "columns": {"user_id": "u", "item_id": "i", "event_at": "t"}, "types": {"view": 1}}}
-        layers = config.load_layers(str(path) if path.parent.name == "ranker" else None, env, [])
+        layers = config.load_layers(None, env, [f"ranker={path.stem}"] if path.parent.name == "ranker" else [])
         assert config.check({**layers, **minimal}, jobs)
     else:
         assert config.check(config.load_layers(str(path), "local", []), jobs)

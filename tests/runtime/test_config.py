@@ -65,8 +65,17 @@ def test_names_that_are_not_there(tmp_path: Path):
         load_layers(str(tmp_path / "mine.yaml"), "local", [])
     with pytest.raises(ConfigError, match=r"no configuration file .*lokal\.yaml; there are: cluster, databricks, local"):
         load_layers(None, "lokal", [])
-    with pytest.raises(ConfigError, match=r"no configuration file .*big\.yaml; there are: debug, default"):
+    with pytest.raises(ConfigError, match=r"no configuration file .*big\.yaml; there are: bst, dcn_v2, debug, deepfm, default,"):
         load_layers(None, "local", ["ranker=big"])
+
+
+def test_another_model_than_the_ranker_files_leaves_its_knobs_behind(tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("rankers: {model: {name: gmf, embedding_size: 4}}")
+    rankers = load_layers(str(mine), "local", [])["rankers"]
+    assert (rankers["model"], rankers["epochs"]) == ({"name": "gmf", "embedding_size": 4}, 20)
+    assert load_layers(str(mine), "local", ["rankers.model.name=din"])["rankers"]["model"]["hidden"] == [64, 32]
+    assert load_layers(None, "local", ["rankers.model.embedding_size=4"])["rankers"]["model"]["hidden"] == [64, 32]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +170,12 @@ def test_a_typo_that_base_copies_is_said_once_with_what_is_allowed(tmp_path: Pat
         ("popularity.half_life_days", -1, "must be more than 0 (got -1)"),
         ("metrics.ks", True, "must be a list (got true)"),
         ("rankers.model.dropout", 3, "must be less than 1 (got 3)"),
+        (
+            "rankers.model.name",
+            "dinn",
+            "must be one of din, logistic, mlp, gmf, ncf_mlp, neumf, wide_deep, deepfm, dcn_v2, bst (got 'dinn')",
+        ),
+        ("rankers.model", 4, "must be a section of keys and values (got 4)"),
         ("torch.n_processes", 0, "must be at least 1 (got 0)"),
         ("limits", 4, "must be a section of keys and values (got 4)"),
         ("requests", 5, "must be a section of keys and values (got 5)"),

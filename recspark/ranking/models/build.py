@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_type_hints
 
-from pydantic import TypeAdapter
+from pydantic import Discriminator, Tag, TypeAdapter
 
 from recspark.errors import TrainingError
 from recspark.ranking.dimensions import Dimensions
-from recspark.ranking.models.din import DeepInterestNetwork, DinKnobs
-from recspark.ranking.models.ranker import Ranker
+from recspark.ranking.models.ranker import Knobs, Ranker
 
-# A further model joins in both: its knobs (DinKnobs | OtherKnobs, told apart by `name`), and what they build.
-ModelKnobs = DinKnobs
-MODELS: dict[str, Callable[[Dimensions, Any], Ranker]] = {"din": DeepInterestNetwork}
+# Each is a file of this package with one ranker in it; the first is built where nothing else is said.
+NAMES = (
+    "din",
+    "logistic",
+    "mlp",
+    "gmf",
+    "ncf_mlp",
+    "neumf",
+    "wide_deep",
+    "deepfm",
+    "dcn_v2",
+    "bst",
+)
+
+
+def _ranker_in(name: str) -> type[Ranker]:
+    module = import_module(f"recspark.ranking.models.{name}")
+    (ranker,) = (one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Ranker) and one is not Ranker)
+    return ranker
+
+
+def _name_of(knobs: Any) -> Any:
+    return knobs.get("name", NAMES[0]) if isinstance(knobs, Mapping) else getattr(knobs, "name", None)
+
+
+MODELS: dict[str, type[Ranker]] = {name: _ranker_in(name) for name in NAMES}
+KNOBS: dict[str, type[Knobs]] = {name: get_type_hints(model.__init__)["knobs"] for name, model in MODELS.items()}
+
+if TYPE_CHECKING:
+    ModelKnobs = Knobs
+else:
+    _tagged = tuple(Annotated[knobs, Tag(name)] for name, knobs in KNOBS.items())
+    ModelKnobs = Annotated[Union[_tagged], Discriminator(_name_of)]  # noqa: UP007  made of a tuple
 
 
 def describe_model(dimensions: Dimensions, knobs: ModelKnobs) -> dict[str, Any]:
@@ -35,4 +65,4 @@ def build_model(description: Mapping[str, Any]) -> Ranker:
         key: tuple(value) if isinstance(value, list | tuple) else value for key, value in description["dimensions"].items()
     }
     knobs: ModelKnobs = TypeAdapter(ModelKnobs).validate_python(description["knobs"])
-    return MODELS[description["name"]](Dimensions(**sizes), knobs)
+    return MODELS[description["name"]](Dimensions(**sizes), knobs)  # type: ignore[call-arg]
