@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recspark.columns import PAD_ITEM
-from recspark.ranking.next_item.batch import MASKED_ITEM, PER_EVENT
+from recspark.ranking.next_item.batch import MASKED_ITEM, part_of
 from recspark.ranking.next_item.draws import uniform_draws
 
 Columns = Mapping[str, np.ndarray]
@@ -107,12 +107,5 @@ def _hidden(columns: Columns, share: float, *, seed: int, epoch: int) -> np.ndar
 
 def _taken(columns: Columns, start: np.ndarray, n_kept: np.ndarray, width: int) -> dict[str, np.ndarray]:
     """`n_kept` events of each row; `start` in [0, 1) says from which of the possible places on."""
-    length = columns["length"].astype(np.int64)
-    first = np.floor(start * (length - n_kept + 1)).astype(np.int64)
-    place = np.arange(width)[None]
-    kept = place < n_kept[:, None]
-    source = np.minimum(first[:, None] + place, columns["items"].shape[1] - 1)
-    taken = {name: np.take_along_axis(columns[name], source, axis=1) for name in PER_EVENT & columns.keys()}
-    paddings = {name: np.asarray(PAD_ITEM if name in ("items", "targets") else 0, array.dtype) for name, array in taken.items()}
-    padded = {name: np.where(kept, array, paddings[name]) for name, array in taken.items()}
-    return {**columns, **padded, "length": n_kept.astype(columns["length"].dtype)}
+    first = np.floor(start * (columns["length"] - n_kept + 1)).astype(np.int64)
+    return part_of(columns, first, n_kept, width)

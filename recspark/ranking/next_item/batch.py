@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from recspark.columns import PAD_ITEM
+from recspark.handover.reader import REAL
 
 # The columns of `sequences` that every next-item model reads; see `OPTIONAL` for the others.
 COLUMNS = ("sequence_idx", "items", "event_types", "times", "length", "weight")
 # user_numbers, user_categories: B x N, B x C. seen_items: B x H, padded with -1, where a user has more than their row holds.
 OPTIONAL = ("user_numbers", "user_categories", "seen_items")
-# A value an event.
-PER_EVENT = frozenset({"items", "event_types", "times", "targets"})
+# The columns of a value an event, and what they are padded with.
+PADDING = {"items": PAD_ITEM, "event_types": 0, "times": 0, "targets": PAD_ITEM}
 # In `items`, what stands for an item that is to be guessed (BERT4Rec).
 MASKED_ITEM = -2
 
@@ -63,10 +64,27 @@ class SequenceBatch:
         return SequenceBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
+def part_of(columns: Mapping[str, np.ndarray], first: np.ndarray, n_events: np.ndarray, width: int) -> dict[str, np.ndarray]:
+    """`n_events` (B) events of each row, at most `width`, from the event `first` (B) on."""
+    place = np.arange(width)[None]
+    source = np.minimum(first[:, None] + place, columns["items"].shape[1] - 1)
+    part: dict[str, np.ndarray] = {}
+    for name in PADDING.keys() & columns.keys():
+        taken = np.take_along_axis(columns[name], source, axis=1)
+        part[name] = np.where(place < n_events[:, None], taken, np.asarray(PADDING[name], taken.dtype))
+    return {**columns, **part, "length": n_events.astype(columns["length"].dtype)}
+
+
 def trimmed(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Without the positions that are padding in every row; at least one stays."""
     longest = max(1, int(columns["length"].max(initial=1)))
-    return {name: array[:, :longest] if name in PER_EVENT else array for name, array in columns.items()}
+    return {name: array[:, :longest] if name in PADDING else array for name, array in columns.items()}
+
+
+def latest_events(columns: Mapping[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """At most the last `length` events of each row: what is served, where rows are longer than what a model reads."""
+    kept = np.minimum(columns["length"], length)
+    return part_of(columns, columns["length"] - kept, kept, min(length, columns["items"].shape[1]))
 
 
 def with_next_targets(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -100,7 +118,7 @@ def to_batch(columns: Mapping[str, np.ndarray]) -> SequenceBatch:
     """
     items = columns["items"].astype(np.int64)
     shape, none = items.shape, np.zeros((len(items), 0))
-    real = columns.get("is_real", np.ones(len(items), bool))
+    real = columns.get(REAL, np.ones(len(items), bool))
     mask = (items != PAD_ITEM) & real[:, None]
     items = np.where(mask, items, PAD_ITEM)
     targets = np.where(real[:, None], columns.get("targets", np.full(shape, PAD_ITEM)), PAD_ITEM)

@@ -22,7 +22,7 @@ def uniform_draws(rows: np.ndarray, n: int, *, seed: int, epoch: int, purpose: i
     Different purposes have draws that know nothing of each other.
     """
     with np.errstate(over="ignore"):
-        key = _STEP
+        key = np.asarray(_STEP)
         for number in (seed, epoch, purpose):
             key = _mixed(np.asarray(key + np.uint64(number) + _STEP))
         of_row = _mixed(rows.astype(np.uint64) * _STEP + key)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recspark.columns import PAD_ITEM
-from recspark.ranking.losses import weighted_sum
 from recspark.ranking.next_item.batch import SequenceBatch
+from recspark.ranking.next_item.losses import log_normaliser
 from recspark.ranking.next_item.models.next_item import NextItemModel
 from recspark.ranking.processes import Processes
 
 # Scores in memory at once (entries, 64 MB): a tile of rows x items.
 TILE_SCORES = 2**24
-Loss = Callable[[nn.Module, SequenceBatch], tuple[Tensor, Tensor]]
 
 
 def ranks_of_targets(users: Tensor, items: Tensor, biases: Tensor, targets: Tensor, seen: Tensor, tile_scores: int = TILE_SCORES) -> Tensor:
@@ -50,35 +49,25 @@ def ranks_of_targets(users: Tensor, items: Tensor, biases: Tensor, targets: Tens
     return torch.where(own.isnan(), n_items, before)
 
 
-def evaluate_next_items(
-    model: nn.Module, batches: Iterable[SequenceBatch], processes: Processes, *, loss: Loss, k: int
-) -> dict[str, float]:
-    """Hit rate and NDCG at k of each row's last target among all items but those seen, and the loss as in training.
+def evaluate_next_items(model: NextItemModel, batches: Iterable[SequenceBatch], processes: Processes, *, k: int) -> dict[str, float]:
+    """Hit rate and NDCG at k of each row's last target among all items but those seen, and its softmax cross-entropy among all.
 
     A row is judged where it weighs anything and its last event has a target. NDCG of one target is 1 / log2(rank + 2), rank
     from 0, below k. Every process brings its own share of the rows; all get the same figures.
     """
-    network: NextItemModel = getattr(model, "module", model)
-    network.eval()
-    sums = torch.zeros(5, dtype=torch.float64, device=processes.device)
+    model.eval()
+    sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
     with torch.no_grad():
-        items, biases = network.item_vectors().float(), network.item_biases().float()
+        items, biases = model.item_vectors().float(), model.item_biases().float()
         for batch in (batch.to(processes.device) for batch in batches):
-            targets = batch.targets.gather(1, batch.last[:, None]).squeeze(1)
+            users, rows = model.vectors(batch).float(), torch.arange(len(batch.rows), device=processes.device)
+            targets = batch.targets[rows, batch.last]
             judged = (targets != PAD_ITEM) & (batch.weight > 0)
-            ranks = ranks_of_targets(network.vectors(batch).float(), items, biases, targets, batch.seen)[judged]
-            hits = (ranks < k).double()
-            losses, weights = loss(network, batch)
-            sums += torch.stack(
-                [
-                    hits.sum(),
-                    (hits / torch.log2(ranks.double() + 2)).sum(),
-                    judged.double().sum(),
-                    weighted_sum(losses, weights).double(),
-                    weights.double().sum(),
-                ]
-            )
-    hits_sum, ndcg_sum, n_judged, loss_sum, weight_sum = processes.sum(sums).tolist()
-    network.train()
-    n_judged, weight_sum = max(n_judged, 1.0), weight_sum or 1.0
-    return {"hit_rate": hits_sum / n_judged, "ndcg": ndcg_sum / n_judged, "loss": loss_sum / weight_sum}
+            ranks = ranks_of_targets(users, items, biases, targets, batch.seen)
+            hits = (judged & (ranks < k)).double()
+            losses = log_normaliser(users, items, biases) - (users * items[targets]).sum(1) - biases[targets]
+            parts = (judged.double(), hits, hits / torch.log2(ranks.double() + 2), losses.double().masked_fill(~judged, 0))
+            sums += torch.stack([part.sum() for part in parts])
+    n_judged, hit_sum, ndcg_sum, loss_sum = processes.sum(sums).tolist()
+    n = max(n_judged, 1.0)
+    return {"hit_rate": hit_sum / n, "ndcg": ndcg_sum / n, "loss": loss_sum / n}

@@ -12,7 +12,7 @@ from recspark.ranking.layers import CategoryEmbedding
 from recspark.ranking.next_item.batch import MASKED_ITEM, SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 
-# Time differences fall in buckets by their logarithm, BUCKETS_AN_OCTAVE for each doubling from a second to 64 years on.
+# Time differences fall in buckets by their logarithm: BUCKETS_AN_OCTAVE for each doubling, from a second to a century.
 SECONDS_A_DAY = 86_400.0
 N_TIME_BUCKETS = 64
 BUCKETS_AN_OCTAVE = 2
@@ -83,7 +83,7 @@ class Catalogue(nn.Module):
     def forward(self, idx: Tensor) -> Tensor:
         """... int64 -> ... x E; zeros for idx < 0."""
         safe = idx.clamp(min=0)
-        embedded = F.embedding(safe.clamp(max=self.n_trained - 1), self.own.weight)
+        embedded = self.own(safe.clamp(max=self.n_trained - 1))
         embedded = embedded * (safe < self.n_trained).unsqueeze(-1) if self.n_items > self.n_trained else embedded
         if self.of_category is not None:
             embedded = embedded + self.of_category(self.categories[safe])

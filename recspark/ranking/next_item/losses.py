@@ -5,13 +5,13 @@ Each position's loss is made on its own; `next_item_loss` says what a row of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recspark.columns import PAD_ITEM
 from recspark.ranking.next_item.batch import SequenceBatch
@@ -51,34 +51,35 @@ class _LogNormaliser(torch.autograd.Function):
         ctx.dtypes = states.dtype, items.dtype
         states, items = states.to(dtype), items.to(dtype)
         keeps = len(states) * len(items) <= KEPT_LOGITS and any(ctx.needs_input_grad)
-        ctx.kept = [] if keeps else None
-        sums = []
+        ctx.kept = []
+        sums, summed = [], torch.promote_types(dtype, torch.float32)
         with torch.autocast(kind, enabled=False):
             for chunk in states.split(ctx.size):
                 logits = _logits(chunk, items, biases)
                 largest = logits.amax(1, keepdim=True)
                 shares = logits.sub_(largest).exp_()
-                total = shares.sum(1, keepdim=True, dtype=torch.float32)
+                total = shares.sum(1, keepdim=True, dtype=summed)
                 sums.append((total.log() + largest).squeeze(1))
-                if ctx.kept is not None:
-                    ctx.kept.append((shares, total))
-        log_sums = torch.cat(sums) if sums else states.new_zeros(0, dtype=torch.float32)
+                ctx.kept.append((shares, total) if keeps else None)
+        log_sums = torch.cat(sums) if sums else states.new_zeros(0, dtype=summed)
         ctx.save_for_backward(states, items, biases, log_sums)
         return log_sums
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         (gradient,) = gradients
         states, items, biases, log_sums = ctx.saved_tensors
         of_states = torch.empty_like(states, dtype=ctx.dtypes[0])
-        of_items = torch.zeros_like(items, dtype=torch.float32)
+        of_items = torch.zeros_like(items, dtype=log_sums.dtype)
         of_biases = None if biases is None else torch.zeros_like(biases)
         with torch.autocast(states.device.type, enabled=False):
             for i, start in enumerate(range(0, len(states), ctx.size)):
                 part = slice(start, start + ctx.size)
-                if ctx.kept is not None:
-                    shares, total = ctx.kept[i]
-                    ctx.kept[i] = None
+                # Written over, so once only.
+                kept, ctx.kept[i] = ctx.kept[i], None
+                if kept is not None:
+                    shares, total = kept
                     shares = shares.mul_((gradient[part, None] / total).to(shares.dtype))
                 else:
                     logits = _logits(states[part], items, biases)
@@ -151,16 +152,15 @@ def gbce_beta(n_negatives: int, n_items: int, calibration: float) -> float:
 
 
 def next_item_loss(
-    network: nn.Module, batch: SequenceBatch, knobs: NextItemLossKnobs, log_popularity: Tensor | None = None
+    model: NextItemModel, batch: SequenceBatch, knobs: NextItemLossKnobs, log_popularity: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What each row of the batch costs, and what it weighs: B, B. `network` is the model, or what shares it with other processes.
+    """What each row of the batch costs, and what it weighs: B, B.
 
     A row's loss is the mean over its positions that have a target, its weight the row's own times their number: the whole is
     the weighted mean over positions. `log_popularity` (n) is needed by `in_batch` alone, whose negatives are the targets of
     this process's rows: it is the one loss that depends on how many processes share a batch.
     """
-    model: NextItemModel = getattr(network, "module", network)
-    states: Tensor = network(batch)
+    states: Tensor = model(batch)
     learns = batch.targets != PAD_ITEM
     row_of = learns.nonzero()[:, 0]
     losses = _position_losses(model, states, batch, learns, row_of, knobs, log_popularity)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from recspark.columns import PAD_ITEM
+from recspark.ranking.next_item.augment import with_masked_targets
 from recspark.ranking.next_item.batch import MASKED_ITEM, SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
-from recspark.ranking.next_item.layers import TransformerBlock, embedding
+from recspark.ranking.next_item.layers import TransformerBlock
 from recspark.ranking.next_item.models.next_item import NextItemKnobs, NextItemModel, Share
 
 
@@ -46,18 +49,22 @@ def with_question(batch: SequenceBatch, length: int) -> SequenceBatch:
 class Bert4Rec(NextItemModel):
     """Events B x L -> B x L x E: what each position's item could be, seen from both sides."""
 
-    learns: ClassVar[Literal["next", "masked"]] = "masked"
+    is_causal: ClassVar[bool] = False
 
     def __init__(self, dimensions: SequenceDimensions, content: ItemContent, knobs: Bert4RecKnobs) -> None:
         super().__init__(dimensions, content, knobs)
         size = knobs.embedding_size
-        self.positions = embedding(dimensions.length, size, knobs.embedding_std)
+        self.positions = nn.Parameter(torch.randn(dimensions.length, size) * knobs.embedding_std)
         self.blocks = nn.ModuleList(TransformerBlock(size, knobs.heads, knobs.feedforward, knobs.dropout) for _ in range(knobs.blocks))
         self.norm = nn.LayerNorm(size)
         self.transform = nn.Linear(size, size)
+        self.masked, self.masked_last = knobs.masked, knobs.masked_last
+
+    def with_targets(self, columns: Mapping[str, np.ndarray], *, seed: int, epoch: int) -> dict[str, np.ndarray]:
+        return with_masked_targets(columns, self.masked, self.masked_last, seed=seed, epoch=epoch)
 
     def forward(self, batch: SequenceBatch) -> Tensor:
-        x = self.events(self.catalogue, batch) + self.positions.weight[: batch.items.shape[1]]
+        x = self.events(self.catalogue, batch) + self.positions[: batch.items.shape[1]]
         mask = batch.mask.clone()
         mask[:, 0] = True  # a row of padding attends to its first position: attending to nothing is not a number
         for block in self.blocks:

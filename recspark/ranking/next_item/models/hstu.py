@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recspark.ranking.next_item.batch import SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
-from recspark.ranking.next_item.layers import N_TIME_BUCKETS, Dropout, embedding, time_buckets
+from recspark.ranking.next_item.layers import N_TIME_BUCKETS, Dropout, time_buckets
 from recspark.ranking.next_item.models.next_item import NextItemKnobs, NextItemModel
 
 
@@ -58,7 +58,7 @@ class Hstu(NextItemModel):
         super().__init__(dimensions, content, knobs)
         size = knobs.embedding_size
         self.has_times = dimensions.has_times
-        self.positions = embedding(dimensions.length, size, knobs.embedding_std)
+        self.positions = nn.Parameter(torch.randn(dimensions.length, size) * knobs.embedding_std)
         self.blocks = nn.ModuleList(
             HstuBlock(size, knobs.heads, dimensions.length, dimensions.has_times, knobs.dropout) for _ in range(knobs.blocks)
         )
@@ -70,7 +70,7 @@ class Hstu(NextItemModel):
         # Divided by the number of events that can be attended to at most.
         causal = (place[:, None] >= place[None]) / self.length
         times = time_buckets(batch.times[:, :, None] - batch.times[:, None]) if self.has_times else batch.items.new_empty(0)
-        x = self.events(self.catalogue, batch) + self.positions.weight[: len(place)]
+        x = self.events(self.catalogue, batch) + self.positions[: len(place)]
         for block in self.blocks:
             x = block(x, distances, causal, times)
         normed: Tensor = self.norm(x)

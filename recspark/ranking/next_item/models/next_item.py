@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from recspark.ranking.next_item.batch import SequenceBatch
+from recspark.ranking.next_item.batch import SequenceBatch, with_next_targets
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import Catalogue, EventInput
 
@@ -36,8 +38,8 @@ class NextItemModel(nn.Module, ABC):
 
     # Its modules that weight decay leaves alone. Vectors and single numbers (biases, slopes) are never decayed.
     no_decay: ClassVar[frozenset[str]] = frozenset({"catalogue", "events", "positions"})
-    # What it learns: the item after each position, or the masked ones.
-    learns: ClassVar[Literal["next", "masked"]] = "next"
+    # Whether a position knows nothing of the events after it, and says the next one.
+    is_causal: ClassVar[bool] = True
 
     def __init__(self, dimensions: SequenceDimensions, content: ItemContent, knobs: NextItemKnobs) -> None:
         super().__init__()
@@ -49,6 +51,10 @@ class NextItemModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: SequenceBatch) -> Tensor:
         """B x L x E: what each position says about its target. Positions of padding may hold anything finite."""
+
+    def with_targets(self, columns: Mapping[str, np.ndarray], *, seed: int, epoch: int) -> dict[str, np.ndarray]:
+        """The columns of `sequences` with the `targets` that this model learns from; draws follow from (seed, epoch, row)."""
+        return with_next_targets(columns)
 
     def vectors(self, batch: SequenceBatch) -> Tensor:
         """B x E: each sequence's user vector, that of its last event; zeros for a sequence without events."""
