@@ -69,14 +69,18 @@ def with_masked_targets(columns: Columns, share: float, share_of_last: float, *,
     """Items to be guessed from all others: what bidirectional models learn. Adds `targets`: the items that were hidden.
 
     Each item is hidden with probability `share`; at least one a row. With probability `share_of_last` a row hides its last
-    item and no other, as it is asked when it is served (Sun et al., CIKM 2019, section 3.6).
+    item and no other, as it is asked when it is served (Sun et al., CIKM 2019, section 3.6). As then, nothing is told of the event: its
+    type is unknown, its time that of the event before.
     """
     place, length = np.arange(columns["items"].shape[1])[None], columns["length"][:, None]
     hidden = _hidden(columns, share, seed=seed, epoch=epoch)
     only_last = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=_LAST) < share_of_last
     hidden = np.where(only_last | ~hidden.any(1, keepdims=True), place == length - 1, hidden)
+    times = columns["times"]
     return {
         **columns,
+        "event_types": np.where(hidden, 0, columns["event_types"]).astype(columns["event_types"].dtype),
+        "times": np.where(hidden, np.concatenate([times[:, :1], times[:, :-1]], axis=1), times),
         "items": np.where(hidden, MASKED_ITEM, columns["items"]),
         "targets": np.where(hidden, columns["items"], PAD_ITEM),
     }

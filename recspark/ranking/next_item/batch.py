@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recspark.columns import PAD_ITEM
+from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
 
 # The columns of `sequences` that every next-item model reads; see `OPTIONAL` for the others.
@@ -62,6 +63,16 @@ class SequenceBatch:
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on `device`."""
         return SequenceBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+def sequence_plan(plan: Plan) -> Plan:
+    """The plan, reading only what next-item models read.
+
+    Raises:
+        HandoverError: the plan lacks a column.
+    """
+    there = {column.name for column in plan.columns}
+    return plan.select((*COLUMNS, *(name for name in OPTIONAL if name in there)))
 
 
 def part_of(columns: Mapping[str, np.ndarray], first: np.ndarray, n_events: np.ndarray, width: int) -> dict[str, np.ndarray]:

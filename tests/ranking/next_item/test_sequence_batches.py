@@ -140,6 +140,8 @@ def test_masked_targets_are_what_was_hidden():
     hidden = told["items"] == -2
     assert np.array_equal(told["targets"], np.where(hidden, columns["items"], -1))
     assert hidden.any(1).all()
+    assert np.array_equal(told["event_types"], np.where(hidden, 0, columns["event_types"])), "nothing is told of what happened"
+    assert np.array_equal(told["times"], np.where(hidden, np.maximum(columns["times"] - 1, 1), columns["times"])), "nor when"
     last = np.arange(10)[None] == columns["length"][:, None] - 1
     always = with_masked_targets(columns, 0.2, 1.0, **DRAW)["items"] == -2
     assert np.array_equal(always, last)
