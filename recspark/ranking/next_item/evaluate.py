@@ -52,11 +52,12 @@ def ranks_of_targets(users: Tensor, items: Tensor, biases: Tensor, targets: Tens
 def evaluate_next_items(model: NextItemModel, batches: Iterable[SequenceBatch], processes: Processes, *, k: int) -> dict[str, float]:
     """Hit rate and NDCG at k of each row's last target among all items but those seen, and its softmax cross-entropy among all.
 
-    A row is judged where it weighs anything and its last event has a target. NDCG of one target is 1 / log2(rank + 2), rank
+    A row is judged where it weighs anything and its last event has a target; a target beyond the catalogue is a miss, of which the loss
+    says nothing. NDCG of one target is 1 / log2(rank + 2), rank
     from 0, below k. Every process brings its own share of the rows; all get the same figures.
     """
     model.eval()
-    sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
+    sums = torch.zeros(5, dtype=torch.float64, device=processes.device)
     with torch.no_grad():
         items, biases = model.item_vectors().float(), model.item_biases().float()
         for batch in (batch.to(processes.device) for batch in batches):
@@ -65,9 +66,12 @@ def evaluate_next_items(model: NextItemModel, batches: Iterable[SequenceBatch], 
             judged = (targets != PAD_ITEM) & (batch.weight > 0)
             ranks = ranks_of_targets(users, items, biases, targets, batch.seen)
             hits = (judged & (ranks < k)).double()
-            losses = log_normaliser(users, items, biases) - (users * items[targets]).sum(1) - biases[targets]
-            parts = (judged.double(), hits, hits / torch.log2(ranks.double() + 2), losses.double().masked_fill(~judged, 0))
+            known = judged & (targets < len(items))
+            said = targets.masked_fill(~known, 0)
+            losses = log_normaliser(users, items, biases) - (users * items[said]).sum(1) - biases[said]
+            gains = hits / torch.log2(ranks.double() + 2)
+            parts = (judged.double(), hits, gains, known.double(), losses.double().masked_fill(~known, 0))
             sums += torch.stack([part.sum() for part in parts])
-    n_judged, hit_sum, ndcg_sum, loss_sum = processes.sum(sums).tolist()
+    n_judged, hit_sum, ndcg_sum, n_known, loss_sum = processes.sum(sums).tolist()
     n = max(n_judged, 1.0)
-    return {"hit_rate": hit_sum / n, "ndcg": ndcg_sum / n, "loss": loss_sum / n}
+    return {"hit_rate": hit_sum / n, "ndcg": ndcg_sum / n, "loss": loss_sum / max(n_known, 1.0)}

@@ -40,7 +40,7 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.share)
-        dropped = round(self.share * 256)
+        dropped = min(255, round(self.share * 256))
         words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         bytes_ = words.view(torch.uint8)[: x.numel()].view(x.shape)
         return x * (bytes_ >= dropped).to(x.dtype).mul_(256 / (256 - dropped))
@@ -81,8 +81,9 @@ class Catalogue(nn.Module):
         return self.n_items == self.n_trained and not (self.of_category or self.of_number or self.of_vector)
 
     def forward(self, idx: Tensor) -> Tensor:
-        """... int64 -> ... x E; zeros for idx < 0."""
-        safe = idx.clamp(min=0)
+        """... int64 -> ... x E; zeros for idx < 0, and for items beyond the catalogue."""
+        is_item = (idx >= 0) & (idx < self.n_items)
+        safe = torch.where(is_item, idx, 0)
         embedded = self.own(safe.clamp(max=self.n_trained - 1))
         embedded = embedded * (safe < self.n_trained).unsqueeze(-1) if self.n_items > self.n_trained else embedded
         if self.of_category is not None:
@@ -91,7 +92,7 @@ class Catalogue(nn.Module):
             embedded = embedded + self.of_number(self.numbers[safe])
         if self.of_vector is not None:
             embedded = embedded + self.of_vector(self.vectors[safe])
-        return embedded * (idx >= 0).unsqueeze(-1)
+        return embedded * is_item.unsqueeze(-1)
 
     def all(self) -> Tensor:
         """n x E: of every item."""

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recspark.columns import PAD_ITEM
 from recspark.ranking.next_item.batch import SequenceBatch
 from recspark.ranking.next_item.models.next_item import NextItemModel
 
@@ -161,7 +160,7 @@ def next_item_loss(
     this process's rows: it is the one loss that depends on how many processes share a batch.
     """
     states: Tensor = model(batch)
-    learns = batch.targets != PAD_ITEM
+    learns = (batch.targets >= 0) & (batch.targets < model.catalogue.n_items)
     row_of = learns.nonzero()[:, 0]
     losses = _position_losses(model, states, batch, learns, row_of, knobs, log_popularity)
     n_positions = learns.sum(1)

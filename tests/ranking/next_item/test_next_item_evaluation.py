@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from recspark.kernels.factors import item_factors, top_items_by_factors
+from recspark.kernels.masks import mask_of
 from recspark.ranking.next_item.batch import to_batch, with_last_target
 from recspark.ranking.next_item.evaluate import evaluate_next_items, ranks_of_targets
 from recspark.ranking.next_item.models.bert4rec import Bert4RecKnobs
 from recspark.ranking.next_item.models.sasrec import SasRecKnobs
 from recspark.ranking.processes import this_process
-from tests.ranking.next_item.sequences import build, make_sequences
+from tests.ranking.next_item.sequences import N_ITEMS, build, make_sequences
 
 
 def rank_by_sorting(scores: np.ndarray, target: int, seen: list[int]) -> int:
@@ -50,6 +52,7 @@ def test_models_are_judged_by_hit_rate_ndcg_and_loss(knobs):
     columns = with_last_target(make_sequences(40))
     columns["weight"][3] = 0  # not judged
     columns["targets"][4] = -1  # has none
+    columns["targets"][5, columns["length"][5] - 1] = N_ITEMS + 7  # not in the catalogue: a miss
     model = build(knobs).eval()
     with torch.no_grad():
         batch = to_batch(columns)
@@ -59,6 +62,10 @@ def test_models_are_judged_by_hit_rate_ndcg_and_loss(knobs):
         if row in (3, 4):
             continue
         target = int(columns["targets"][row].max())
+        if target >= N_ITEMS:
+            hits.append(False)
+            gains.append(0.0)
+            continue
         rank = rank_by_sorting(scores[row], target, columns["items"][row].tolist())
         hits.append(rank < 3)
         gains.append(1 / math.log2(rank + 2) if rank < 3 else 0)
@@ -70,3 +77,20 @@ def test_models_are_judged_by_hit_rate_ndcg_and_loss(knobs):
 
 def test_no_rows_have_figures_of_zero():
     assert evaluate_next_items(build(SasRecKnobs(heads=1)), [], this_process(), k=3) == {"hit_rate": 0.0, "ndcg": 0.0, "loss": 0.0}
+
+
+def test_the_rivers_top_k_lists_what_evaluation_ranks():
+    # The kernel that serves every source of vectors, with what a row has seen masked.
+    columns = with_last_target(make_sequences(30))
+    model = build(SasRecKnobs(embedding_size=8, feedforward=8, item_bias=True, embedding_std=0.5)).eval()
+    torch.nn.init.normal_(model.item_bias)
+    batch = to_batch(columns)
+    with torch.no_grad():
+        users, items, biases = (one.detach() for one in (model.vectors(batch), model.item_vectors(), model.item_biases()))
+    targets = batch.targets.amax(1)
+    ranks = ranks_of_targets(users, items, biases, targets, batch.seen)
+    seen = [np.unique(row[row >= 0]) for row in columns["items"]]
+    mask = mask_of(np.ones(N_ITEMS, bool), (np.r_[0, np.cumsum([len(row) for row in seen])], np.concatenate(seen)))
+    factors = item_factors(np.arange(N_ITEMS), items.numpy(), biases.numpy())
+    listed, _ = top_items_by_factors(users.numpy(), np.zeros(30, np.float32), factors, mask, N_ITEMS)
+    assert [row.tolist().index(target) for row, target in zip(listed, targets.tolist(), strict=True)] == ranks.tolist()

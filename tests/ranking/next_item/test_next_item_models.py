@@ -177,6 +177,7 @@ def test_later_items_have_their_content_alone(name):
     assert model.item_biases()[N_ITEMS:].tolist() == [0.0] * 3
     columns = make_sequences(2)
     columns["items"][:, 0] = N_ITEMS + 2
+    columns["items"][:, 1] = N_ITEMS + 90  # so new that nothing is known of it
     columns["event_types"][:, 0] = 99  # a type that training never saw
     assert torch.isfinite(model.vectors(to_batch(columns))).all()
     assert torch.isfinite(spoken(build(KNOBS[name], n_items=N_ITEMS + 3)).vectors(to_batch(columns))).all()
