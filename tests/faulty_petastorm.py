@@ -1,50 +1,43 @@
-"""Petastorm as it is on a bad day: a reader that loses a row group, or hands one out twice."""
+"""Petastorm as it is on a bad day: a worker that loses a row group, gives one for another, or mixes them up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import petastorm
+from petastorm.arrow_reader_worker import ArrowReaderWorker
 
 from recspark.ranking.train import train_ranker
 
-_make_batch_reader = petastorm.make_batch_reader
+_process = ArrowReaderWorker.process
+# Asked for row group i of n: the numbers of those that are handed out.
+Spoil = Callable[[int, int], Sequence[int]]
 
 
-class FaultyReader:
-    """A real reader whose row groups pass through `spoil`."""
+def spoiled(spoil: Spoil) -> Callable[..., None]:
+    """What stands in for the worker's `process`: the real one, with the row groups that `spoil` says."""
 
-    def __init__(self, spoil: Callable[[Iterator[Any]], Iterator[Any]], *arguments: Any, **options: Any) -> None:
-        self._real = _make_batch_reader(*arguments, **options)
-        self._groups = spoil(self._real)
+    def process(self: ArrowReaderWorker, piece_index: int, *arguments: Any) -> None:
+        for piece in spoil(piece_index, len(self._split_pieces)):
+            _process(self, piece, *arguments)
 
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        return next(self._groups)
-
-    def stop(self) -> None:
-        self._real.stop()
-
-    def join(self) -> None:
-        self._real.join()
+    return process
 
 
-def lose_first(groups: Iterator[Any]) -> Iterator[Any]:
-    next(groups)
-    yield from groups
+def lose_first(piece: int, n: int) -> list[int]:
+    return [piece] if piece else []
 
 
-def repeat_first(groups: Iterator[Any]) -> Iterator[Any]:
-    first = next(groups)
-    yield first
-    yield first
-    yield from groups
+def repeat_first(piece: int, n: int) -> list[int]:
+    """Instead of the second."""
+    return [0 if piece == 1 else piece]
+
+
+def last_first(piece: int, n: int) -> list[int]:
+    return [n - 1 - piece]
 
 
 def train_with_a_reader_that_loses(**arguments: Any) -> dict[str, Any] | None:
     """For training processes: what they import, they read with."""
-    petastorm.make_batch_reader = lambda *a, **o: FaultyReader(lose_first, *a, **o)
+    ArrowReaderWorker.process = spoiled(lose_first)
     return train_ranker(**arguments)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -18,20 +21,34 @@ def is_local(fs: fsspec.AbstractFileSystem) -> bool:
     return isinstance(fs, LocalFileSystem)
 
 
-def write_whole(url: str, data: bytes) -> None:
-    """Write `data` to `url`: a reader, or a run after a crash, sees all of it or what was there before."""
+@contextmanager
+def writing_whole(url: str) -> Iterator[IO[bytes]]:
+    """A file to write to, which becomes `url` once the block ends without an error: all of it, or what was there before."""
     fs, path = fsspec.core.url_to_fs(url)
     fs.makedirs(os.path.dirname(path), exist_ok=True)
     if is_local(fs):
         aside = f"{path}.{uuid.uuid4().hex}.part"
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        try:
+            with open(aside, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(aside)
     else:
         # An object store shows an object only once all of it has arrived.
-        fs.pipe_file(path, data)
+        with tempfile.NamedTemporaryFile() as file:
+            yield file
+            file.flush()
+            fs.put_file(file.name, path)
+
+
+def write_whole(url: str, data: bytes) -> None:
+    """Write `data` to `url`: a reader, or a run after a crash, sees all of it or what was there before."""
+    with writing_whole(url) as file:
+        file.write(data)
 
 
 def read_whole(url: str) -> bytes | None:

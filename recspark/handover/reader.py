@@ -1,19 +1,13 @@
-"""Reads a process's share of a plan through Petastorm: the only place that imports it.
+"""Reads a process's share of a plan. Whatever the files give is counted against the plan.
 
-Petastorm's thread pool loses rows at the end of its queue, so it reads in the caller's thread (`dummy`) and a thread of
-ours reads ahead. One Petastorm reader a file: it cannot address rows, and files are small. Whatever it returns is
-counted against the plan.
+Files are decoded one after the other by a thread that is a file or two ahead; batches are put together by who consumes
+them, which in training is a thread too.
 """
 
 from __future__ import annotations
 
-import queue
-import re
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -21,17 +15,18 @@ import pyarrow
 from pyarrow import parquet
 
 from recspark.errors import HandoverError
-from recspark.handover.plan import Plan, RowRange, Window
+from recspark.handover.ahead import read_ahead
+from recspark.handover.decode import row_groups
+from recspark.handover.plan import Plan, PlannedColumn, RowRange, Window
 
 Batch = dict[str, np.ndarray]
-T = TypeVar("T")
 
 # Which of a training batch's rows exist; the others are padding.
 REAL = "is_real"
 # Tells rows apart: no two of a file have the same.
 REQUEST = "request_idx"
-# Decoded pieces read ahead of the consumer.
-READ_AHEAD = 2
+# Decoded ranges of rows that stand ready.
+RANGES_AHEAD = 2
 _AGAIN = "Run the job again; if it stays so, run the one that writes the table again"
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -57,11 +52,11 @@ def _read_file(plan: Plan, file: int) -> Batch:
     where = f"file {planned.url} of table {plan.table!r} at version {plan.version}"
     try:
         footer = _footer(planned.url)
-        groups = _row_groups(planned.url, [column.name for column in plan.columns], len(footer))
+        groups = row_groups(planned.url, [column.name for column in plan.columns])
     except (OSError, RuntimeError, ValueError, pyarrow.ArrowException) as error:
         raise HandoverError(
             f"{where} cannot be read: {error}. If VACUUM removed it, run the job that writes the table again; "
-            "the lists of a column must all have one length"
+            "the lists of a column must all have one length, and no column nulls"
         ) from error
     lengths = [len(next(iter(group.values()))) for group in groups]
     if sum(lengths) != planned.n_rows:
@@ -86,31 +81,6 @@ def _footer(url: str) -> list[int]:
     return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
 
-def _row_groups(url: str, names: Sequence[str], n_groups: int) -> list[Batch]:
-    """The file's row groups, in order, as Petastorm decodes them; fewer than `n_groups` where it ends early.
-
-    Petastorm is asked for exactly as many groups as the footer lists: asking once more, to hear that it has finished,
-    can wait for ever when its own thread has handed out the last group but not yet said so.
-    """
-    from petastorm import make_batch_reader
-
-    with warnings.catch_warnings():
-        # It warns of pandas' and pyarrow's deprecated names, once a file.
-        warnings.simplefilter("ignore")
-        reader = make_batch_reader(
-            [url],
-            schema_fields=[f"^{re.escape(name)}$" for name in names],
-            reader_pool_type="dummy",
-            shuffle_row_groups=False,
-            num_epochs=1,
-        )
-        try:
-            return [group._asdict() for group in islice(reader, n_groups)]
-        finally:
-            reader.stop()
-            reader.join()
-
-
 def _checked(plan: Plan, url: str, name: str, groups: Sequence[Batch]) -> np.ndarray:
     """A column of all row groups, contiguous, after comparing its type and length with the plan."""
     column = plan.column(name)
@@ -119,11 +89,11 @@ def _checked(plan: Plan, url: str, name: str, groups: Sequence[Batch]) -> np.nda
         raise HandoverError(f"file {url} of table {plan.table!r} has no column {name!r} that Petastorm can read")
     parts = [group[name] for group in groups]
     array = np.ascontiguousarray(parts[0] if len(parts) == 1 else np.concatenate(parts))
-    shape = (len(array), column.length) if column.length else (len(array),)
+    shape = (len(array), *_width(column))
     if array.dtype != DTYPES[column.type] or array.shape != shape:
         raise HandoverError(
             f"file {url} of table {plan.table!r}, column {name!r}: planned {column.type} of shape {shape}, "
-            f"read {array.dtype} of shape {array.shape} (nulls turn whole numbers into fractions)"
+            f"read {array.dtype} of shape {array.shape}"
         )
     return array
 
@@ -142,79 +112,32 @@ def _read_ranges(plan: Plan, ranges: Sequence[RowRange]) -> Iterator[Batch]:
         yield {name: array[rows] for name, array in held[1].items()}
 
 
-def _read_ahead(source: Iterator[T]) -> Iterator[T]:
-    """`source`, run by a thread of its own, at most `READ_AHEAD` items ahead.
-
-    Its exception is raised here, in its place. The thread ends when the consumer closes this iterator.
-    """
-    items: queue.Queue[tuple[str, Any]] = queue.Queue(READ_AHEAD)
-    closed = threading.Event()
-
-    def put(kind: str, value: Any) -> bool:
-        while not closed.is_set():
-            try:
-                items.put((kind, value), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for value in source:
-                if not put("item", value):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    thread = threading.Thread(target=work, name="recspark-read-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, value = items.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                raise value
-            yield value
-    finally:
-        closed.set()
-        thread.join()
-
-
-def _window_steps(plan: Plan, windows: Sequence[Window]) -> Iterator[Batch]:
-    """One batch a step: row `step` of each slot; rows that do not exist are zeros with `is_real` false."""
-    pieces = _read_ranges(plan, [piece for window in windows for piece in window.ranges])
-    for window in windows:
-        parts = [next(pieces) for _ in window.ranges]
-        n_slots, n_steps = window.n_slots, window.n_steps
-        columns = {}
-        for column in plan.columns:
-            shape = (n_slots * n_steps, column.length) if column.length else (n_slots * n_steps,)
-            full = np.zeros(shape, DTYPES[column.type])
-            if parts:
-                full[: window.n_rows] = np.concatenate([part[column.name] for part in parts])
-            columns[column.name] = full.reshape(n_slots, n_steps, *shape[1:])
-        columns[REAL] = (np.arange(n_slots * n_steps) < window.n_rows).reshape(n_slots, n_steps)
-        for step in range(window.first_step, n_steps):
-            yield {name: np.ascontiguousarray(array[:, step]) for name, array in columns.items()}
-
-
-def _range_batches(plan: Plan, ranges: Sequence[RowRange], batch_size: int) -> Iterator[Batch]:
-    for piece in _read_ranges(plan, ranges):
-        n_rows = len(next(iter(piece.values())))
-        for start in range(0, n_rows, batch_size):
-            yield {name: array[start : start + batch_size] for name, array in piece.items()}
+def _width(column: PlannedColumn) -> tuple[int, ...]:
+    return (column.length,) if column.length else ()
 
 
 def read_steps(plan: Plan, windows: Sequence[Window]) -> Iterator[Batch]:
     """A process's training batches, one a step: column -> [slots] or [slots x length], and `is_real` [slots].
 
+    Row `step` of each slot; rows that do not exist are zeros with `is_real` false.
+
     Raises:
         HandoverError: the files do not hold what was planned.
     """
-    return _read_ahead(_window_steps(plan, windows))
+    pieces = read_ahead(_read_ranges(plan, [piece for window in windows for piece in window.ranges]), RANGES_AHEAD)
+    for window in windows:
+        n_slots, n_steps = window.n_slots, window.n_steps
+        whole = {column.name: np.zeros((n_slots * n_steps, *_width(column)), DTYPES[column.type]) for column in plan.columns}
+        filled = 0
+        for piece in (next(pieces) for _ in window.ranges):
+            n_rows = len(next(iter(piece.values())))
+            for name, array in piece.items():
+                whole[name][filled : filled + n_rows] = array
+            filled += n_rows
+        columns = {name: array.reshape(n_slots, n_steps, *array.shape[1:]) for name, array in whole.items()}
+        columns[REAL] = (np.arange(n_slots * n_steps) < window.n_rows).reshape(n_slots, n_steps)
+        for step in range(window.first_step, n_steps):
+            yield {name: np.ascontiguousarray(array[:, step]) for name, array in columns.items()}
 
 
 def read_rows(plan: Plan, ranges: Sequence[RowRange], batch_size: int) -> Iterator[Batch]:
@@ -224,9 +147,11 @@ def read_rows(plan: Plan, ranges: Sequence[RowRange], batch_size: int) -> Iterat
         HandoverError: the files do not hold what was planned, or other than the planned number of rows came out.
     """
     n_read = 0
-    for batch in _read_ahead(_range_batches(plan, ranges, batch_size)):
-        n_read += len(next(iter(batch.values())))
-        yield batch
+    for piece in read_ahead(_read_ranges(plan, ranges), RANGES_AHEAD):
+        n_rows = len(next(iter(piece.values())))
+        n_read += n_rows
+        for start in range(0, n_rows, batch_size):
+            yield {name: array[start : start + batch_size] for name, array in piece.items()}
     n_planned = sum(piece.n_rows for piece in ranges)
     if n_read != n_planned:
         raise HandoverError(f"table {plan.table!r} at version {plan.version}: {n_planned} rows planned, {n_read} read")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from recspark.errors import HandoverError
 from recspark.handover.arrays import Published
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
+from recspark.ranking.transfer import map_tensors
 
 # The columns of `examples` that rankers read.
 COLUMNS = (
@@ -68,14 +69,14 @@ class SlateBatch:
     n_positives: Tensor
     weight: Tensor
 
+    @property
+    def rows(self) -> Tensor:
+        """What identifies the rows in an error: their request_idx."""
+        return self.request_idx
+
     def to(self, device: torch.device) -> SlateBatch:
         """The same batch on `device`."""
-        return _moved(self, device)
-
-
-def _moved(data: object, device: torch.device):  # type: ignore[no-untyped-def]
-    values = {f.name: getattr(data, f.name) for f in fields(data)}  # type: ignore[arg-type]
-    return type(data)(**{k: _moved(v, device) if is_dataclass(v) else v.to(device) for k, v in values.items()})
+        return map_tensors(self, lambda tensor: tensor.to(device))
 
 
 class ItemTable:

@@ -1,50 +1,74 @@
-"""What training leaves behind: a checkpoint to go on from, and the finished artefact. Each is whole or not there."""
+"""What training leaves behind: checkpoints to go on from, and the finished artefact. Each is whole or not there."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
+import fsspec
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from recspark.errors import TrainingError
-from recspark.handover.files import read_whole, remove, write_whole
+from recspark.handover.files import read_whole, remove, write_whole, writing_whole
 
-CHECKPOINT = "checkpoint.pt"
+FOLDER = "checkpoints"
+# The checkpoints that count, the newest last: what a killed process left beside them does not.
+INDEX = f"{FOLDER}/index.json"
 WEIGHTS = "ranker/weights.safetensors"
 CARD = "ranker/card.json"
 
 
-def save_checkpoint(folder: str, state: Mapping[str, Any]) -> None:
-    """Replace the folder's checkpoint by `state`."""
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    write_whole(f"{folder}/{CHECKPOINT}", buffer.getvalue())
+@dataclass(frozen=True)
+class Found:
+    """The newest checkpoint of this training, and where there is none what differs in one of another training."""
+
+    state: dict[str, Any] | None
+    name: str = ""
+    differ: tuple[str, ...] = ()
 
 
-def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:
-    """The folder's checkpoint; None where there is none, or where it belongs to another training: then also what differs.
-
-    Another training: other data, another model, other parameters.
-    """
-    data = read_whole(f"{folder}/{CHECKPOINT}")
-    if data is None:
-        return None, []
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    found = state["identity"]
-    differ = [key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key)]
-    return (None, differ) if differ else (state, [])
+def _index(folder: str) -> list[str]:
+    data = read_whole(f"{folder}/{INDEX}")
+    return [] if data is None else json.loads(data)
 
 
-def drop_checkpoint(folder: str) -> None:
-    """Remove the folder's checkpoint, if there is one."""
-    remove(f"{folder}/{CHECKPOINT}")
+def save_checkpoint(folder: str, number: int, state: Mapping[str, Any], keep: int) -> str:
+    """Add `state` as checkpoint `number` (it grows as training goes on), keep the last `keep`; returns its name."""
+    before = _index(folder)
+    name = f"{FOLDER}/{number:09d}.pt"
+    with writing_whole(f"{folder}/{name}") as file:
+        torch.save(dict(state), file)
+    kept = [*(one for one in before if one != name), name]
+    write_whole(f"{folder}/{INDEX}", json.dumps(kept[-keep:]).encode())
+    for one in kept[:-keep]:
+        remove(f"{folder}/{one}")
+    return name
+
+
+def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> Found:
+    """The newest checkpoint in the folder that can be read, if it is of this training: of the same data, model and parameters."""
+    for name in reversed(_index(folder)):
+        try:
+            with fsspec.open(f"{folder}/{name}") as file:
+                state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, UnpicklingError):
+            continue  # damaged on its disk: an older one is as good, only older
+        found = state["identity"]
+        differ = tuple(key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key))
+        return Found(None, name, differ) if differ else Found(state, name)
+    return Found(None)
+
+
+def drop_checkpoints(folder: str) -> None:
+    """Remove the folder's checkpoints, if there are any."""
+    remove(f"{folder}/{FOLDER}")
 
 
 def save_artefact(folder: str, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> dict[str, Any]:

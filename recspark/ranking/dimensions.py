@@ -77,7 +77,7 @@ def fit_dimensions(plan: Plan, items: ItemTable, feature_names: Sequence[str], *
     the sample's largest are treated as unknown for ever after.
 
     Raises:
-        TrainingError: the slates' features are not those named.
+        TrainingError: the slates' features are not those named, or are not finite.
         HandoverError: the files do not hold what was planned.
     """
     n_slots, width = plan.column("items").length, plan.column("features").length
@@ -92,6 +92,9 @@ def fit_dimensions(plan: Plan, items: ItemTable, feature_names: Sequence[str], *
         features = torch.from_numpy(batch["features"]).reshape(len(batch["n_items"]), n_slots, -1)
         real = np.arange(n_slots) < batch["n_items"][:, None]
         values = expand_features(features, feature_names).numpy().astype(np.float64)[real]
+        if not np.isfinite(values).all():
+            bad = batch["request_idx"][~(torch.isfinite(features).all(-1).numpy() | ~real).all(-1)]
+            raise TrainingError(f"features of request_idx {bad[:10].tolist()} are not finite: look at these slates' features")
         n_rows, total, squares = n_rows + len(values), total + values.sum(0), squares + np.square(values).sum(0)
         n_codes = max(n_codes, int(batch["user_categories"].max()) + 1)
         n_types = max(n_types, int(batch["history_types"].max()) + 1)

@@ -15,12 +15,12 @@ from recspark.ranking.processes import Processes
 def evaluate_slates(model: nn.Module, batches: Iterable[SlateBatch], processes: Processes, *, loss: LossName, k: int) -> dict[str, float]:
     """NDCG@k over the requests with a positive label (found by a source or not), and the loss as in training.
 
-    Every process brings its own share of the slates; all get the same figures.
+    Every process brings its own share of the slates, on its device; all get the same figures.
     """
     model.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=processes.device)
     with torch.no_grad():
-        for batch in (batch.to(processes.device) for batch in batches):
+        for batch in batches:
             logits = model(batch)
             judged = batch.n_positives > 0
             ndcg = slate_ndcg(logits, batch.labels, batch.mask, batch.n_positives, k)[judged]

@@ -17,6 +17,7 @@ from recspark.ranking.batch import ItemTable, SlateBatch, slate_plan, to_batch
 from recspark.ranking.checkpoint import load_artefact
 from recspark.ranking.models.build import build_model
 from recspark.ranking.processes import this_process
+from recspark.ranking.transfer import Feed
 from recspark.tables.lineage import AsPlan, At, ItemFeatures, WorkFolder
 
 
@@ -67,12 +68,12 @@ def score_slates(
     model.to(processes.device)
     writer = ScoreWriter(folder, examples, processes.process_rank, processes.world_size)
     share = plan.scoring_share(processes.process_rank, processes.world_size)
-    for columns in read_rows(plan, share, batch_size):
-        batch = to_batch(columns, items)
-        scores = score_batch(model, batch.to(processes.device)).cpu()
+    for batch in Feed((to_batch(columns, items) for columns in read_rows(plan, share, batch_size)), processes.device):
+        scores = score_batch(model, batch)
         finite = torch.isfinite(scores) | ~batch.mask
         if not finite.all():
             bad = batch.request_idx[~finite.all(-1)].tolist()
             raise TrainingError(f"scores of request_idx {bad[:10]} are not finite: look at these slates' features")
-        writer.add(columns["request_idx"], columns["items"], scores.numpy(), columns["n_items"])
+        arrays = (batch.request_idx, batch.candidates.idx, scores, batch.mask.sum(-1))
+        writer.add(*(tensor.cpu().numpy() for tensor in arrays))
     return writer.finish()

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import nn
+from pydantic import PositiveInt
+from torch import Tensor, nn
 
 from recspark.columns import FIT, TUNE
 from recspark.handover.files import PROGRESS, write_whole
@@ -16,18 +16,27 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.kernels.slates import feature_names
 from recspark.ranking.batch import ItemTable, SlateBatch, keep_weighing, slate_plan, to_batch
-from recspark.ranking.checkpoint import drop_checkpoint, load_card, save_artefact
+from recspark.ranking.checkpoint import drop_checkpoints, load_card, save_artefact
 from recspark.ranking.dimensions import fit_dimensions, has_labelled_slates
 from recspark.ranking.evaluate import evaluate_slates
-from recspark.ranking.losses import LossName
+from recspark.ranking.faults import out_of_memory_in_words
+from recspark.ranking.losses import LOSSES, LossName
 from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.options import TrainingOptions
 from recspark.ranking.processes import join_processes, this_process
-from recspark.ranking.trainer import Trainer, TrainingOptions
-from recspark.tables.lineage import AsPlan, ItemFeatures, WorkFolder
+from recspark.ranking.trainer import Trainer
+from recspark.ranking.transfer import Feed
+from recspark.tables.lineage import AsPlan, ItemFeatures, Spread, WorkFolder
 
 # Slates evaluated at once; no figure depends on it.
 TUNE_BATCH = 256
+
+
+class RankerOptions(TrainingOptions):
+    """The trainer's knobs, as slates are judged."""
+
+    stop_on: Literal["ndcg", "loss"] = "ndcg"
 
 
 def _source(plan: Plan) -> dict[str, Any]:
@@ -43,17 +52,9 @@ def train_ranker(
     sources: list[str],
     model: ModelKnobs = DinKnobs(),  # noqa: B008  frozen
     loss: LossName = "softmax",
-    learning_rate: PositiveFloat = 2e-3,
-    weight_decay: NonNegativeFloat = 0.05,
-    max_gradient_norm: PositiveFloat = 1.0,
-    global_batch_size: PositiveInt = 64,
+    training: Annotated[RankerOptions, Spread()] = RankerOptions(),  # noqa: B008  frozen
     window_rows: PositiveInt = 32_768,
-    epochs: PositiveInt = 20,
-    patience: PositiveInt = 4,
-    stop_on: Literal["ndcg", "loss"] = "ndcg",
     k: PositiveInt = 10,
-    checkpoint_every: PositiveInt = 200,
-    seed: NonNegativeInt = 0,
 ) -> dict[str, Any] | None:
     """Train a ranker on the slates of `examples`, stopping early on those of `tune_examples`.
 
@@ -64,11 +65,11 @@ def train_ranker(
 
     Raises:
         HandoverError: the files do not hold what was planned.
-        TrainingError: the loss is not finite, or SIGTERM arrived.
+        TrainingError: the model or a batch does not fit in memory, the loss ran away, or SIGTERM arrived.
     """
     finished = load_card(folder)
     if finished is not None:
-        drop_checkpoint(folder)
+        drop_checkpoints(folder)
         return finished
 
     def report(state: Mapping[str, Any]) -> None:
@@ -80,46 +81,47 @@ def train_ranker(
             report({"note": f"no labelled slates at {part} ({slates.horizon}): no ranker is trained"})
             return None
     plan, tune_plan, items = slate_plan(examples), slate_plan(tune_examples), ItemTable(item_features)
-    options = TrainingOptions(
-        loss, learning_rate, weight_decay, max_gradient_norm, epochs, patience, stop_on, global_batch_size, checkpoint_every, seed
-    )
-    order = {"seed": seed, "global_batch_size": global_batch_size, "window_rows": window_rows}
+    order = {"seed": training.seed, "global_batch_size": training.global_batch_size, "window_rows": window_rows}
     with join_processes() as processes:
         me = (processes.process_rank, processes.world_size)
-        dimensions = fit_dimensions(examples, items, feature_names(sources), seed=seed)
+        dimensions = fit_dimensions(examples, items, feature_names(sources), seed=training.seed)
         description = describe_model(dimensions, model)
-        torch.manual_seed(seed)
-        ranker = build_model(description)
+        torch.manual_seed(training.seed)
+        with out_of_memory_in_words():
+            ranker = build_model(description)
 
         def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
             windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
             return (to_batch(keep_weighing(columns), items) for columns in read_steps(plan, windows))
 
+        def slate_losses(trained: nn.Module, batch: SlateBatch) -> tuple[Tensor, Tensor]:
+            return LOSSES[loss](trained(batch), batch.labels, batch.mask), batch.weight
+
         def evaluate(judged: nn.Module) -> dict[str, float]:
             shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
-            return evaluate_slates(judged, (to_batch(columns, items) for columns in shares), processes, loss=loss, k=k)
+            feed = Feed((to_batch(columns, items) for columns in shares), processes.device)
+            return evaluate_slates(judged, feed, processes, loss=loss, k=k)
 
-        parameters = {**vars(options), **order, "k": k}
-        # How often it is saved changes nothing about what is trained.
-        trained = {name: value for name, value in parameters.items() if name != "checkpoint_every"}
+        own = {"loss": loss, "window_rows": window_rows, "k": k}
         # What decides the data; versions and places do not.
         data = {"examples": examples.digest(), "tune_examples": tune_examples.digest(), "item_features": item_features.digest}
         trainer = Trainer(
             ranker,
-            options,
+            training,
             processes,
-            n_steps=plan.n_steps(global_batch_size, window_rows),
+            n_steps=plan.n_steps(training.global_batch_size, window_rows),
             batches=batches,
+            loss=slate_losses,
             evaluate=evaluate,
             folder=folder,
-            identity={"model": json.dumps(description), "parameters": json.dumps(trained), "data": json.dumps(data)},
+            identity={"model": json.dumps(description), "parameters": json.dumps({**training.identity(), **own}), "data": json.dumps(data)},
             report=report,
         )
         progress = trainer.train()
         best = progress.curve[progress.best_epoch]
         card = {
             "model": description,
-            "parameters": parameters,
+            "parameters": {**training.model_dump(mode="json"), **own},
             "sources": list(sources),
             "feature_names": list(dimensions.feature_names),
             "inputs": {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest},
@@ -133,7 +135,7 @@ def train_ranker(
         }
         if processes.is_first:
             save_artefact(folder, progress.best, card)
-            drop_checkpoint(folder)
+            drop_checkpoints(folder)
         processes.wait()
         finished = load_card(folder)
         assert finished is not None

@@ -94,8 +94,7 @@ class Config(BaseModel):
 
     def parameters(self, job: Job) -> dict[str, Any]:
         """The keyword arguments of the job's function."""
-        section = self.jobs[job.name]
-        return {name: getattr(section, name) for name in type(section).model_fields}
+        return job.arguments(self.jobs[job.name])
 
 
 def conf_folder() -> Traversable:

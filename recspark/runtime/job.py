@@ -22,7 +22,22 @@ from pydantic import BaseModel, ConfigDict, create_model
 from recspark.errors import LineageError
 from recspark.tables import DELIVERIES, TABLES, Table
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import AsArrays, AsPlan, At, Before, Clock, EarlierRows, Facts, Folder, New, Of, Rows, Source, TaskSlots
+from recspark.tables.lineage import (
+    AsArrays,
+    AsPlan,
+    At,
+    Before,
+    Clock,
+    EarlierRows,
+    Facts,
+    Folder,
+    New,
+    Of,
+    Rows,
+    Source,
+    Spread,
+    TaskSlots,
+)
 
 TABLES_BY_NAME = {table.name: table for table in TABLES}
 Marker = Rows | At | Of | Before | New | Source | AsArrays | AsPlan
@@ -96,15 +111,29 @@ class Job:
         return {name: kind for name, kind in found.items() if kind is not None}
 
     @cached_property
+    def spread(self) -> Mapping[str, type[BaseModel]]:
+        """Keyword-only parameters whose fields stand in the job's section: parameter -> its model."""
+        found = {name: p.annotation for name, p in self._signature.parameters.items() if get_origin(p.annotation) is Annotated}
+        return {name: get_args(one)[0] for name, one in found.items() if any(isinstance(m, Spread) for m in get_args(one)[1:])}
+
+    @cached_property
     def section(self) -> type[BaseModel]:
         """The model of the job's section of the configuration: its keyword-only parameters. Unknown keys are refused."""
-        knobs = {
+        knobs: dict[str, Any] = {
             name: (p.annotation, ... if p.default is p.empty else p.default)
             for name, p in self._signature.parameters.items()
-            if p.kind is p.KEYWORD_ONLY and name not in self.injected
+            if p.kind is p.KEYWORD_ONLY and name not in self.injected and name not in self.spread
         }
+        for model in self.spread.values():
+            knobs |= {name: (field.annotation, field) for name, field in model.model_fields.items()}
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
-        return create_model(f"{self.name}_section", __config__=config, **knobs)  # type: ignore[call-overload,no-any-return]
+        return create_model(f"{self.name}_section", __config__=config, **knobs)  # type: ignore[no-any-return]
+
+    def arguments(self, section: BaseModel) -> dict[str, Any]:
+        """The keyword arguments of the function, from its checked section."""
+        values = {name: getattr(section, name) for name in type(section).model_fields}
+        gathered = {name: model(**{knob: values.pop(knob) for knob in model.model_fields}) for name, model in self.spread.items()}
+        return values | gathered
 
     @cached_property
     def code_hash(self) -> str:

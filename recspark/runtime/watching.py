@@ -18,10 +18,11 @@ OnLine = Callable[[str], None]
 
 def _progress_line(state: Mapping[str, Any]) -> str:
     """One line of a training's progress."""
-    tune = f"  tune ndcg {state['tune_ndcg']:.4f}, best epoch {state['best_epoch']}" if "tune_ndcg" in state else ""
+    tuned = state.get(f"tune_{state.get('stop_on')}")
+    tune = f"  tune {state['stop_on']} {tuned:.4f}, best epoch {state['best_epoch']}" if tuned is not None else ""
     return (
         f"epoch {state['epoch']}/{state['epochs']}  step {state['step']}/{state['n_steps']}  loss {state['loss']:.4f}{tune}  "
-        f"{state['rows_per_second']:,.0f} rows/s  at most {state['remaining_seconds']:,} s left"
+        f"{state['rows_per_second']:,.0f} rows/s, {state['waiting_share']:.1%} waiting  at most {state['remaining_seconds']:,} s left"
     )
 
 

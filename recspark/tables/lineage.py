@@ -102,6 +102,11 @@ class AsPlan:
     part: str | None = None
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A model of knobs that several jobs share: its fields stand in each job's own section, beside the other knobs."""
+
+
 # What models learn from, at the cut.
 LearnRows = Annotated["DataFrame", Rows(("learn",))]
 # What a request's history may hold: learnt rows, and the rows of users that models do not learn from.

@@ -1,6 +1,7 @@
 """Reading a plan through Petastorm: exactly the planned rows, in the planned shapes, or an error."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from recspark.errors import HandoverError
+from recspark.handover.ahead import THREAD, read_ahead
 from recspark.handover.plan import Plan, PlannedFile
 from recspark.handover.reader import REAL, read_rows, read_steps
-from tests.faulty_petastorm import FaultyReader, lose_first, repeat_first
+from tests.faulty_petastorm import last_first, lose_first, repeat_first, spoiled
 from tests.slate_files import plan_files, write_file
 
 
@@ -114,7 +116,7 @@ def grouped(tmp_path) -> Plan:
 )
 def test_a_row_group_that_petastorm_loses_or_repeats_raises(grouped, monkeypatch, spoil, message):
     assert sum(len(batch["items"]) for batch in read_rows(grouped, grouped.scoring_share(0, 1), 8)) == 12
-    monkeypatch.setattr("petastorm.make_batch_reader", lambda *a, **o: FaultyReader(spoil, *a, **o))
+    monkeypatch.setattr("petastorm.arrow_reader_worker.ArrowReaderWorker.process", spoiled(spoil))
     with pytest.raises(HandoverError, match=r"grouped.parquet of table 'examples' at version 3: " + message):
         list(read_rows(grouped, grouped.scoring_share(0, 1), 8))
     with pytest.raises(HandoverError, match=message):
@@ -125,7 +127,7 @@ def test_row_groups_of_other_lengths_than_the_footers_raise(tmp_path, monkeypatc
     # As many rows in all, in another order: without request_idx nothing else tells.
     url = write_file(tmp_path / "grouped.parquet", columns(0, 10), row_group_size=4)
     plan = replace(plan_files(tmp_path, [columns(0, 1)]), files=(PlannedFile(url, 10),)).select(["n_items"])
-    monkeypatch.setattr("petastorm.make_batch_reader", lambda *a, **o: FaultyReader(lambda groups: reversed(list(groups)), *a, **o))
+    monkeypatch.setattr("petastorm.arrow_reader_worker.ArrowReaderWorker.process", spoiled(last_first))
     with pytest.raises(HandoverError, match=r"row groups of \[4, 4, 2\] rows were planned, of \[2, 4, 4\] read"):
         list(read_rows(plan, plan.scoring_share(0, 1), 8))
 
@@ -150,7 +152,42 @@ def test_columns_are_checked_against_the_plan(plan):
 
 
 def test_a_closed_reader_leaves_no_thread(plan):
-    batches = read_rows(plan, plan.scoring_share(0, 1), 2)
-    next(batches)
-    batches.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "recspark-read-ahead"]
+    share = plan.training_share(0, 1, seed=0, epoch=0, global_batch_size=8, window_rows=16)
+    for batches in (read_rows(plan, plan.scoring_share(0, 1), 2), read_ahead(read_steps(plan, share), 2)):
+        next(batches)
+        batches.close()
+        assert not [thread for thread in threading.enumerate() if thread.name == THREAD]
+
+
+def test_read_ahead_passes_on_values_and_the_error_in_their_places():
+    def source() -> Iterator[int]:
+        yield from (1, 2, 3)
+        raise KeyError("four")
+
+    values = read_ahead(source(), 1)
+    assert [next(values) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(KeyError, match="four"):
+        next(values)
+
+
+def test_shuffling_mixes_rows_of_all_files_of_a_window(tmp_path):
+    """3,200 rows in 8 files, batches of 64: how far the order of training is from that of the files, measured."""
+    n, n_files, batch = 3200, 8, 64
+    plan = plan_files(tmp_path, [{"request_idx": np.arange(i * 400, (i + 1) * 400)} for i in range(n_files)])
+
+    def order(epoch: int, window_rows: int) -> np.ndarray:
+        share = plan.training_share(0, 1, seed=3, epoch=epoch, global_batch_size=batch, window_rows=window_rows)
+        return np.concatenate([step["request_idx"] for step in read_steps(plan, share)])
+
+    first, second = order(0, n), order(1, n)
+    # Rank correlations of independent orders have a deviation of 1 / sqrt(n - 1) = 0.018.
+    for got, other in ((first, np.arange(n)), (first, second)):
+        assert abs(np.corrcoef(np.argsort(got), np.argsort(other))[0, 1]) < 0.06
+    neighbours = np.abs(np.diff(first)) == 1
+    assert neighbours.mean() < 0.01, "rows that lay side by side do not stay together"
+    # Of each file a batch has 8 rows; drawn by chance it would have 8 with a deviation of sqrt(64 / 8 * 7 / 8) = 2.6.
+    rows_by_file = np.stack([np.bincount(step // 400, minlength=n_files) for step in first.reshape(-1, batch)])
+    assert (rows_by_file.min(), rows_by_file.max()) == (8, 8)
+    # A window of two files mixes two files only: the knob is what the quality hangs on.
+    narrow = np.stack([np.bincount(step // 400, minlength=n_files) for step in order(0, 832)[: 13 * batch].reshape(-1, batch)])
+    assert (narrow > 0).sum(1).max() <= 4

@@ -14,6 +14,7 @@ from recspark.handover.arrays import Published
 from recspark.handover.plan import Plan
 from recspark.ranking.batch import ItemTable, SlateBatch, to_batch
 from recspark.ranking.models.din import DinKnobs
+from recspark.ranking.train import RankerOptions
 from tests.slate_files import SOURCES, make_slates, plan_files, publish_items
 
 
@@ -45,7 +46,7 @@ class World:
         return KNOBS.model_copy(update=changed)
 
     def arguments(self, **changed: object) -> dict[str, object]:
-        """What `train_ranker` needs, small."""
+        """What `train_ranker` needs, small; the trainer's knobs are given like the others."""
         small: dict[str, object] = {
             "examples": self.fit,
             "tune_examples": self.tune,
@@ -57,7 +58,18 @@ class World:
             "epochs": 2,
             "learning_rate": 5e-3,
         }
-        return {**small, **changed}
+        return with_training({**small, **changed})
+
+
+def learnt(card: dict) -> list[dict[str, float]]:
+    """The card's curve without what the machine decides."""
+    return [{name: value for name, value in row.items() if name not in ("rows_per_second", "waiting_share")} for row in card["curve"]]
+
+
+def with_training(arguments: dict[str, object]) -> dict[str, object]:
+    """The trainer's knobs among `arguments`, gathered as `training`."""
+    knobs = {name: value for name, value in arguments.items() if name in RankerOptions.model_fields}
+    return {**{name: value for name, value in arguments.items() if name not in knobs}, "training": RankerOptions(**knobs)}
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from recspark.ranking.layers import CategoryEmbedding, InterestAttention, ItemEm
 from recspark.ranking.losses import softmax_loss
 from recspark.ranking.models.build import MODELS, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
-from recspark.ranking.trainer import _decayed
+from recspark.ranking.optimisers import decay_groups
 from tests.slate_files import N_ITEMS, N_SLOTS, SOURCES, make_slates, plan_files, publish_items
 
 NAMES = tuple(feature_names(SOURCES))
@@ -119,7 +119,7 @@ def test_every_model_of_the_suite_is_registered_and_back():
 
 def test_vectors_and_what_the_model_exempts_are_not_decayed(name):
     model = build(name)
-    decayed, free = _decayed(model, 0.1)
+    decayed, free = decay_groups(model.named_parameters(), model.no_decay, 0.1)
     names = {parameter: one for one, parameter in model.named_parameters()}
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     assert {one for one in names.values() if one.split(".")[0] in model.no_decay} <= {names[parameter] for parameter in free["params"]}
@@ -128,8 +128,9 @@ def test_vectors_and_what_the_model_exempts_are_not_decayed(name):
 
 
 def test_the_deep_interest_networks_linear_part_is_not_decayed():
-    decayed, _ = _decayed(build("din"), 0.1)
-    assert build("din").wide.weight.shape not in [parameter.shape for parameter in decayed["params"]]
+    model = build("din")
+    decayed, _ = decay_groups(model.named_parameters(), model.no_decay, 0.1)
+    assert model.wide.weight.shape not in [parameter.shape for parameter in decayed["params"]]
 
 
 @pytest.mark.parametrize(

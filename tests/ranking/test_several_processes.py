@@ -17,6 +17,7 @@ from recspark.ranking.batch import ItemTable, to_batch
 from recspark.ranking.checkpoint import WEIGHTS
 from recspark.ranking.score import load_ranker, score_batch, score_slates
 from recspark.ranking.train import train_ranker
+from tests.ranking.conftest import learnt
 from tests.slate_files import make_slates
 
 
@@ -26,12 +27,12 @@ def _in_process(rank: int, world_size: int, port: int, out: str, calls: list) ->
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    results = [(train_ranker if what == "train" else score_slates)(**arguments) for what, arguments in calls]
+    results = [function(**arguments) for function, arguments in calls]
     Path(f"{out}-{rank}.json").write_text(json.dumps(results))
 
 
 def in_processes(world_size: int, folder: Path, calls: list) -> list[list]:
-    """Run `calls` in each of `world_size` processes; what each returned, by call."""
+    """Run `calls`, functions of a module and their arguments, in each of `world_size` processes; what each returned, by call."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -68,11 +69,11 @@ def test_two_processes_equal_one(make_world):
     scoring = {"examples": world.tune, "rankers": row, "item_features": world.item_features, "batch_size": 7}
     alone = score_slates(**scoring, folder=f"{one}/scores")
     cards, manifests = in_processes(
-        2, world.folder, [("train", world.arguments(folder=two)), ("score", {**scoring, "folder": f"{two}/scores"})]
+        2, world.folder, [(train_ranker, world.arguments(folder=two)), (score_slates, {**scoring, "folder": f"{two}/scores"})]
     )
     # Sums in another order: float32 rounding, grown over 8 steps of Adam.
     assert cards[0] == cards[1]
-    for got, expected in zip(cards[0]["curve"], card["curve"], strict=True):
+    for got, expected in zip(learnt(cards[0]), learnt(card), strict=True):
         assert got == pytest.approx(expected, abs=2e-4)
     for name, tensor in load_file(f"{two}/{WEIGHTS}").items():
         torch.testing.assert_close(tensor, load_file(f"{one}/{WEIGHTS}")[name], rtol=1e-2, atol=1e-3)

@@ -1,6 +1,7 @@
 """Training through files, plans and models: what it learns, and what it refuses."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -20,6 +21,7 @@ from recspark.ranking.score import load_ranker, score_slates
 from recspark.ranking.train import train_ranker
 from recspark.runtime.job import Job
 from recspark.tables import RANKERS, SCORES
+from tests.ranking.conftest import learnt
 from tests.slate_files import SOURCES, make_slates, plan_files
 
 
@@ -46,6 +48,7 @@ def test_the_card_tells_what_was_trained(make_world):
     assert card == json.loads((world.folder / "work" / CARD).read_text())
     assert card["inputs"]["examples"] == {"table": "examples", "version": 3, "horizon": "fit", "n_rows": 50, "digest": world.fit.digest()}
     assert [row["epoch"] for row in card["curve"]] == [0, 1, 2]
+    assert all(0 <= row["waiting_share"] <= 1 and row["rows_per_second"] > 0 for row in card["curve"][1:])
     assert card["n_parameters"] == sum(
         t.numel() for name, t in weights(str(world.folder / "work")).items() if name not in ("means", "stds")
     )
@@ -91,6 +94,14 @@ def test_without_labelled_slates_there_is_no_ranker(make_world, part):
         {"stop_on": "auc"},
         {"model": {"dropout": 1.5}},
         {"model": {"name": "dinn"}},
+        {"accumulation": 0},
+        {"optimiser": "lion"},
+        {"schedule": "steps"},
+        {"warm_up": -1},
+        {"decay": 0},
+        {"precision": "half"},
+        {"embeddings": "sparse"},
+        {"checkpoints_kept": 0},
     ],
 )
 def test_knobs_out_of_range_are_refused_before_anything_starts(knob):
@@ -120,12 +131,24 @@ def test_early_stopping_keeps_the_best_epoch(make_world):
     assert again["loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
-def test_a_loss_that_is_not_finite_names_step_and_rows(make_world):
+def test_features_that_are_not_finite_are_named_before_anything_is_trained(make_world):
     features = make_slates(50, 1)["features"]
     features[7] = np.nan
     world = make_world(features=features)
-    with pytest.raises(TrainingError, match=r"not finite at epoch 1, step \d of 4, request_idx \[1"):
+    with pytest.raises(TrainingError, match=r"features of request_idx \[1007\] are not finite: look at these slates' features"):
         train_ranker(**world.arguments())
+
+
+def test_a_training_that_runs_away_names_step_rows_and_the_last_good_checkpoint(make_world):
+    world = make_world()
+    with pytest.raises(
+        TrainingError, match=r"ran away at epoch \d, step \d of 4: the loss is .*, the largest of rows \[1\d\d\d, .*\]; "
+    ) as caught:
+        train_ranker(**world.arguments(learning_rate=1e4, weight_decay=0.0, max_loss_ratio=3.0, checkpoint_every=1, epochs=20, patience=20))
+    kept = re.search(r"the last good checkpoint is (\S+\.pt)\. Look at these rows' features, or lower learning_rate", str(caught.value))
+    assert kept is not None
+    state = torch.load(kept.group(1), weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
 
 
 def test_wrong_sources_and_missing_rows_are_refused(make_world):
@@ -147,7 +170,7 @@ def test_slates_without_weight_change_nothing(make_world, tmp_path):
     plan = plan_files(tmp_path / "padded", [padded])
     # All in one batch: the order of rows does not matter.
     again = train_ranker(**world.arguments(examples=plan, global_batch_size=70, weight_decay=0.0, folder=str(tmp_path / "other")))
-    for row, other in zip(card["curve"], again["curve"], strict=True):
+    for row, other in zip(learnt(card), learnt(again), strict=True):
         assert other == pytest.approx(row, abs=2e-4)
 
 

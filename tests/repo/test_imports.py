@@ -17,7 +17,7 @@ MODULES = [
     "recspark.runtime.store",
     "recspark.runtime.river",
     *(f"recspark.{room}.work" for room in ROOMS),
-    *(f"recspark.handover.{name}" for name in ("arrays", "plan", "export", "reader", "scores")),
+    *(f"recspark.handover.{name}" for name in ("arrays", "plan", "export", "decode", "reader", "scores")),
     "recspark.tables.contract",
     "recspark.kernels.topk",
     "recspark.columns",
@@ -26,7 +26,7 @@ MODULES = [
 # What the contracts make exceptions for, so that the exceptions are tried too.
 ALLOWED = {
     "recspark.runtime.store": "import delta.tables",
-    "recspark.handover.reader": "import petastorm.reader",
+    "recspark.handover.decode": "import petastorm.arrow_reader_worker",
     "recspark.tables.contract": "def check(): import pyspark",
     "recspark.handover.export": "import pyspark.sql",
     "recspark.ranking.work": "import recspark.handover.reader\nimport torch",
@@ -102,6 +102,7 @@ def test_the_rules_allow_what_they_should(tree: Path) -> None:
         ("recspark.examples.work", "petastorm", "the Spark rooms"),
         ("recspark.kernels.topk", "pyspark", "kernels know arrays only"),
         ("recspark.kernels.topk", "torch", "kernels know arrays only"),
+        ("recspark.handover.reader", "petastorm", "petastorm is imported in one place"),
         ("recspark.handover.scores", "petastorm.reader", "petastorm is imported in one place"),
         ("jobs.histories", "petastorm", "petastorm is imported in one place"),
         ("recspark.runtime.river", "delta", "delta is imported in one place"),

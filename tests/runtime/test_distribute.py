@@ -18,7 +18,7 @@ from recspark.errors import ConfigError, HandoverError, TrainingError
 from recspark.handover.plan import PlannedFile
 from recspark.ranking.models.din import DinKnobs
 from recspark.ranking.score import score_slates
-from recspark.ranking.train import train_ranker
+from recspark.ranking.train import RankerOptions, train_ranker
 from recspark.runtime.config import Torch
 from recspark.runtime.distribute import refuse_dynamic_allocation, run_torch
 from recspark.runtime.job import Job
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 @pytest.fixture
 def arguments(tmp_path: Path) -> dict:
     model = DinKnobs(embedding_size=4, hidden=(8,), attention_hidden=4)
-    small = {"model": model, "epochs": 2, "global_batch_size": 16, "sources": SOURCES}
+    small = {"model": model, "training": RankerOptions(epochs=2, global_batch_size=16), "sources": SOURCES}
     return {
         "examples": plan_files(tmp_path / "fit", [make_slates(30, 1)]),
         "tune_examples": plan_files(tmp_path / "tune", [make_slates(10, 2)]),

@@ -32,7 +32,8 @@ def test_each_note_is_told_once_and_while_the_function_runs(tmp_path: Path, monk
         say({"note": "two"})
         return n
 
-    training = {"epoch": 1, "epochs": 2, "step": 3, "n_steps": 4, "loss": 0.5, "rows_per_second": 6.0, "remaining_seconds": 7}
+    training = {"epoch": 1, "epochs": 2, "step": 3, "n_steps": 4, "loss": 0.5, "rows_per_second": 6.0, "waiting_share": 0.02}
+    training |= {"remaining_seconds": 7}
     say({"note": "of the run before"})
     assert call_watched(work, {"n": 5}, str(tmp_path), on_line) == 5
     assert (lines[0], lines[-1]) == ("one", "two")

@@ -1,0 +1,90 @@
+"""What a training would take, and what is said where it is too much or runs away."""
+
+import math
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from recspark.errors import TrainingError
+from recspark.ranking.faults import (
+    free_bytes,
+    loss_limit,
+    out_of_memory_in_words,
+    predicted_bytes,
+    refuse_too_large,
+    stopped_by_sigterm,
+)
+from recspark.ranking.options import TrainingOptions
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def make_large() -> nn.Module:
+    """10 M rows of 64, without their memory."""
+    with torch.device("meta"):
+        return nn.ModuleDict({"products": nn.Embedding(10_000_000, 64), "out": nn.Linear(64, 1)})
+
+
+def test_bytes_by_hand():
+    table, layer = 10_000_000 * 64 * 4, 65 * 4
+    model = make_large()
+    parameters = table + layer
+    expected = {"parameters": parameters, "gradients": parameters, "optimiser": 2 * parameters, "best": parameters}
+    assert predicted_bytes(model, TrainingOptions()) == expected
+    assert predicted_bytes(model, TrainingOptions(optimiser="sgd"))["optimiser"] == parameters
+    by_row = predicted_bytes(model, TrainingOptions(embeddings="rowwise"))
+    assert (by_row["gradients"], by_row["optimiser"]) == (layer, 10_000_000 * 4 + 2 * layer)
+
+
+def test_what_does_not_fit_is_refused_with_the_figure_and_the_cure():
+    model = make_large()
+    # Gradients 2.56 GB, two moments 5.12, the copy 2.56; row by row only the copy and 0.04 GB of sums.
+    with pytest.raises(TrainingError) as caught:
+        refuse_too_large(model, TrainingOptions(), CPU, free=10_000_000_000)
+    assert str(caught.value) == (
+        "training this model takes 10.2 GB more of memory in each process (parameters 2.6, gradients 2.6, optimiser 5.1, best 2.6 GB; "
+        "largest tables: products 10,000,000 x 64), and 10.0 GB are free: lower embedding_size, set embeddings to rowwise (2.6 GB) "
+        "or lower n_processes"
+    )
+    refuse_too_large(model, TrainingOptions(), CPU, free=10_300_000_000)
+    refuse_too_large(model, TrainingOptions(embeddings="rowwise"), CPU, free=2_700_000_000)
+    # A GPU takes the parameters too, and the copy stays in memory.
+    with pytest.raises(TrainingError, match=r"takes 10.2 GB more of the GPU .* or set embeddings to rowwise \(2.6 GB\)$"):
+        refuse_too_large(model, TrainingOptions(), GPU, free=10_000_000_000)
+    with pytest.raises(TrainingError, match="lower embedding_size or lower n_processes"):
+        refuse_too_large(model, TrainingOptions(embeddings="rowwise"), CPU, free=0)
+
+
+def test_memory_is_shared_by_the_processes_of_a_machine(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000000")
+    few = free_bytes(CPU)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert free_bytes(CPU) > 1000 * few > 0
+
+
+def test_out_of_memory_says_which_setting_to_lower():
+    with (
+        pytest.raises(TrainingError, match=r"out of memory \(.*you tried to allocate.*\): lower global_batch_size .* embedding_size"),
+        out_of_memory_in_words(),
+    ):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="size of tensor"), out_of_memory_in_words():
+        torch.ones(2) + torch.ones(3)
+
+
+def test_the_limit_of_a_loss():
+    assert loss_limit([], 100) == math.inf
+    assert loss_limit([1.0, 3.0], 10) == 20
+    assert loss_limit([-1.0], 10) == math.inf
+
+
+def test_sigterm_is_noted_and_what_was_there_before_returns():
+    before = signal.getsignal(signal.SIGTERM)
+    with stopped_by_sigterm() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    assert signal.getsignal(signal.SIGTERM) is before
