@@ -1,0 +1,56 @@
+"""A tiny world of sequences: each item is followed by the one after it, so that what comes next can be known for certain."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions, item_content
+from recspark.ranking.next_item.models.build import NextItemModelKnobs, build_next_item_model, describe_next_item_model
+from recspark.ranking.next_item.models.next_item import NextItemModel
+
+N_ITEMS, LENGTH = 12, 8
+PLAIN = SequenceDimensions(n_items=N_ITEMS, length=LENGTH)
+# Everything that a table can have beyond items.
+FULL = SequenceDimensions(
+    n_items=N_ITEMS,
+    length=LENGTH,
+    n_event_types=3,
+    has_times=True,
+    n_item_codes=6,
+    n_item_numbers=2,
+    n_item_vector=3,
+    n_user_codes=5,
+    n_user_numbers=1,
+)
+
+
+def make_sequences(n: int, seed: int = 0, length: int = LENGTH) -> dict[str, np.ndarray]:
+    """n rows of 3 to `length` events: items x, x + 1, ... from a random x on, round the catalogue."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, length + 1, n).astype(np.int32)
+    place = np.arange(length)[None]
+    events = place < lengths[:, None]
+    items = (rng.integers(0, N_ITEMS, (n, 1)) + place) % N_ITEMS
+    return {
+        "sequence_idx": np.arange(100, 100 + n, dtype=np.int64),
+        "items": np.where(events, items, -1).astype(np.int32),
+        "event_types": np.where(events, rng.integers(1, 3, (n, length)), 0).astype(np.int32),
+        "times": np.where(events, np.cumsum(rng.exponential(1.0, (n, length)), axis=1), 0).astype(np.float32),
+        "length": lengths,
+        "weight": np.ones(n, np.float32),
+        "user_numbers": rng.normal(size=(n, 1)).astype(np.float32),
+        "user_categories": rng.integers(2, 5, (n, 1)).astype(np.int32),
+    }
+
+
+def make_content(n_items: int = N_ITEMS) -> ItemContent:
+    rng = np.random.default_rng(7)
+    return item_content(n_items, rng.integers(2, 6, (n_items, 2)), rng.normal(size=(n_items, 2)), rng.normal(size=(n_items, 3)))
+
+
+def build(knobs: NextItemModelKnobs, dimensions: SequenceDimensions = PLAIN, n_items: int = N_ITEMS) -> NextItemModel:
+    """The model with the weights of torch's seed 0."""
+    torch.manual_seed(0)
+    content = item_content(n_items) if dimensions is PLAIN else make_content(n_items)
+    return build_next_item_model(describe_next_item_model(dimensions, knobs), content)

@@ -1,0 +1,190 @@
+"""Training through files, plans and models: what it learns, how it goes on, what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from recspark.errors import TrainingError
+from recspark.handover.arrays import Published, publish
+from recspark.handover.files import PROGRESS
+from recspark.handover.plan import Plan
+from recspark.ranking import trainer
+from recspark.ranking.batch import ItemTable
+from recspark.ranking.checkpoint import CARD, WEIGHTS
+from recspark.ranking.next_item.augment import AugmentationKnobs
+from recspark.ranking.next_item.batch import sequence_plan
+from recspark.ranking.next_item.dimensions import content_of, count_items, fit_sequence_dimensions
+from recspark.ranking.next_item.losses import NextItemLossKnobs
+from recspark.ranking.next_item.models.bert4rec import Bert4RecKnobs
+from recspark.ranking.next_item.models.sasrec import SasRecKnobs
+from recspark.ranking.next_item.score import load_next_item_model, user_vectors
+from recspark.ranking.next_item.train import NextItemOptions, train_next_item_model
+from recspark.ranking.processes import this_process
+from tests.ranking.next_item.sequences import LENGTH, N_ITEMS, make_sequences
+from tests.ranking.test_several_processes import in_processes
+from tests.slate_files import plan_files
+
+KNOBS = SasRecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=16)
+OPTIONS = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=2)
+N_FIT, N_TUNE = 90, 20
+
+
+def plan_of(folder: Path, horizon: str, *parts: dict[str, np.ndarray]) -> Plan:
+    return plan_files(folder, parts, table="sequences", horizon=horizon)
+
+
+@pytest.fixture
+def item_features(tmp_path) -> Published:
+    idx = np.arange(N_ITEMS, dtype=np.int32)
+    arrays = {"item_idx": idx, "numbers": np.zeros((N_ITEMS, 1), np.float32), "categories": (2 + idx[:, None] % 2).astype(np.int32)}
+    return publish(arrays, str(tmp_path / "arrays"))
+
+
+@pytest.fixture
+def arguments(tmp_path, item_features):
+    rows = make_sequences(N_FIT)
+    parts = [{name: array[at] for name, array in rows.items()} for at in (slice(0, 30), slice(30, N_FIT))]
+
+    def make(**changed: object) -> dict[str, object]:
+        small: dict[str, object] = {
+            "sequences": plan_of(tmp_path / "fit", "fit", *parts),
+            "tune_sequences": plan_of(tmp_path / "tune", "tune", make_sequences(N_TUNE, seed=1)),
+            "item_features": item_features,
+            "folder": str(tmp_path / "work"),
+            "model": KNOBS,
+            "training": OPTIONS,
+            "k": 1,
+        }
+        return {**small, **changed}
+
+    return make
+
+
+BERT = Bert4RecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=32, masked_last=0.5)
+
+
+@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 12), (BERT, 40)])
+def test_it_learns_what_comes_next(arguments, model, epochs, item_features):
+    options = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=epochs, patience=epochs, warm_up=0.1)
+    card = train_next_item_model(**arguments(model=model, training=options))
+    # What comes next is known for certain; untrained, one of the 5 or more unseen items is as good as another.
+    assert card["untrained_metrics"]["tune_hit_rate_at_1"] < 0.6 < 0.9 <= card["metrics"]["tune_hit_rate_at_1"]
+    assert card["metrics"]["tune_loss"] < 1.0 < 2.0 < card["untrained_metrics"]["tune_loss"]
+    folder = str(arguments()["folder"])
+    network, loaded = load_next_item_model(folder, content_of(ItemTable(item_features)))
+    assert loaded == card
+    rows = make_sequences(40, seed=2)
+    halves = ({name: array[at] for name, array in rows.items()} for at in (slice(0, 15), slice(15, 40)))
+    idx, vectors = (np.concatenate(parts) for parts in zip(*user_vectors(network, halves), strict=True))
+    assert idx.tolist() == rows["sequence_idx"].tolist()
+    scores = vectors @ network.item_vectors().detach().numpy().T + network.item_biases().detach().numpy()
+    row_of, place = np.nonzero(rows["items"] >= 0)
+    scores[row_of, rows["items"][row_of, place]] = -np.inf
+    last = rows["items"][np.arange(40), rows["length"] - 1]
+    assert (scores.argmax(1) == (last + 1) % N_ITEMS).mean() >= 0.9
+
+
+def test_the_card_tells_what_was_trained(arguments, tmp_path):
+    card = train_next_item_model(**arguments())
+    assert card == json.loads((tmp_path / "work" / CARD).read_text())
+    assert card["inputs"]["sequences"]["n_rows"] == N_FIT
+    assert [row["epoch"] for row in card["curve"]] == [0, 1, 2]
+    assert card["model"]["dimensions"] == {
+        "n_items": N_ITEMS,
+        "length": LENGTH - 1,
+        "n_event_types": 3,
+        "has_times": True,
+        "n_item_codes": 4,
+        "n_item_numbers": 1,
+        "n_item_vector": 0,
+        "n_user_codes": 5,
+        "n_user_numbers": 1,
+    }
+    assert card["n_parameters"] == sum(tensor.numel() for tensor in load_file(f"{tmp_path}/work/{WEIGHTS}").values())
+    assert train_next_item_model(**arguments()) == card, "a finished training is not repeated"
+    assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 6
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "in_batch", "bpr", "binary", "gbce"])
+def test_every_loss_learns_and_resumes_bit_for_bit(arguments, tmp_path, monkeypatch, loss):
+    knobs = {
+        "model": KNOBS.model_copy(update={"dropout": 0.2, "item_bias": True}),
+        "loss": NextItemLossKnobs(name=loss, n_negatives=3, alpha=0.5),
+        "augmentation": AugmentationKnobs(rows=0.5),
+        "length": 6,
+        "training": OPTIONS.model_copy(update={"checkpoint_every": 4}),
+    }
+    card = train_next_item_model(**arguments(**knobs, folder=str(tmp_path / "whole")))
+    assert card["curve"][2]["tune_loss"] < card["curve"][0]["tune_loss"]
+    saved, real = [], trainer.save_checkpoint
+
+    def save_then_stop(*args):
+        name = real(*args)
+        saved.append(name)
+        if len(saved) == 1:
+            raise InterruptedError
+        return name
+
+    monkeypatch.setattr(trainer, "save_checkpoint", save_then_stop)
+    with pytest.raises(InterruptedError):
+        train_next_item_model(**arguments(**knobs, folder=str(tmp_path / "twice")))
+    again = train_next_item_model(**arguments(**knobs, folder=str(tmp_path / "twice")))
+    assert again["digest"] == card["digest"]
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(arguments, tmp_path):
+    sampled = NextItemLossKnobs(name="sampled_softmax", n_negatives=3, alpha=0.5)
+    one, two = (arguments(loss=sampled, augmentation=AugmentationKnobs(rows=0.5), folder=str(tmp_path / name)) for name in ("one", "two"))
+    card = train_next_item_model(**one)
+    ((first, second),) = in_processes(2, tmp_path, [(train_next_item_model, two)])
+    assert first == second
+    # Sums in another order: float32 rounding, grown over 12 steps of Adam.
+    for got, expected in zip(first["curve"], card["curve"], strict=True):
+        assert [got[name] for name in ("train_loss", "tune_loss")] == pytest.approx(
+            [expected[name] for name in ("train_loss", "tune_loss")], abs=1e-3
+        )
+
+
+@pytest.mark.parametrize("part", ["fit", "tune"])
+def test_without_sequences_there_is_no_model(arguments, tmp_path, part):
+    rows = make_sequences(5)
+    rows["length"][:3], rows["weight"][3:] = 1, 0
+    parameter = "sequences" if part == "fit" else "tune_sequences"
+    assert train_next_item_model(**arguments(**{parameter: plan_of(tmp_path / "none", part, rows)})) is None
+    state = json.loads((tmp_path / "work" / PROGRESS).read_text())
+    assert state == {"note": f"no sequences of two events at {part} ({part}): no next-item model is trained"}
+
+
+def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
+    rows = make_sequences(10)
+    rows["event_types"][:] = np.minimum(rows["event_types"], 1)
+    rows["times"][:] = 0
+    bare = {name: array for name, array in rows.items() if not name.startswith("user_")}
+    plan = sequence_plan(plan_of(tmp_path / "bare", "fit", bare))
+    fitted = fit_sequence_dimensions(plan, ItemTable(item_features), length=5, seed=0)
+    # One event type tells nothing; the model reads less than the rows hold.
+    assert (fitted.n_event_types, fitted.has_times, fitted.n_user_codes, fitted.n_user_numbers, fitted.length) == (0, False, 0, 0, 5)
+    items = rows["items"]
+    assert count_items(plan, N_ITEMS, this_process()).tolist() == np.bincount(items[items >= 0], minlength=N_ITEMS).tolist()
+
+
+def test_rows_that_hold_every_item_have_no_negatives(arguments, tmp_path):
+    rows = make_sequences(4, length=N_ITEMS)
+    rows["items"] = np.tile(np.arange(N_ITEMS, dtype=np.int32), (4, 1))
+    rows["length"][:] = N_ITEMS
+    with pytest.raises(TrainingError, match="holds all 12 items"):
+        train_next_item_model(**arguments(sequences=plan_of(tmp_path / "all", "fit", rows), loss=NextItemLossKnobs(name="bpr")))
+
+
+def test_wrong_knobs_are_refused_by_name():
+    with pytest.raises(ValidationError, match="lerning_rate"):
+        NextItemOptions(lerning_rate=1)
+    with pytest.raises(ValidationError, match="'ndcg', 'hit_rate' or 'loss'"):
+        NextItemOptions(stop_on="auc")
+    assert torch.get_num_threads() == 1
