@@ -47,6 +47,7 @@ def build_sequences(
     gathered = rows.groupBy("user_idx", "window").agg(F.array_sort(F.collect_list(event)).alias("events"))
     no_time = F.lit(0.0).cast("float")
     return gathered.filter(F.size("events") > 1).select(
+        (F.col("user_idx") * max_windows + F.col("window")).alias("sequence_idx"),
         "user_idx",
         F.col("window").cast("int").alias("window"),
         padded(F.col("events.item_idx"), F.lit(PAD_ITEM), max_length).alias("items"),

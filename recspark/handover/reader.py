@@ -23,8 +23,8 @@ Batch = dict[str, np.ndarray]
 
 # Which of a training batch's rows exist; the others are padding.
 REAL = "is_real"
-# Tells rows apart: no two of a file have the same.
-REQUEST = "request_idx"
+# What tells the rows of a hand-over table apart: no two of a file have the same.
+KEYS = ("request_idx", "sequence_idx")
 # Decoded ranges of rows that stand ready.
 RANGES_AHEAD = 2
 _AGAIN = "Run the job again; if it stays so, run the one that writes the table again"
@@ -64,11 +64,11 @@ def _read_file(plan: Plan, file: int) -> Batch:
     if lengths != footer:
         raise HandoverError(f"{where}: row groups of {footer} rows were planned, of {lengths} read. {_AGAIN}")
     columns = {column.name: _checked(plan, planned.url, column.name, groups) for column in plan.columns}
-    if REQUEST in columns:
-        values, counts = np.unique(columns[REQUEST], return_counts=True)
+    for key in columns.keys() & KEYS:
+        values, counts = np.unique(columns[key], return_counts=True)
         if len(values) < planned.n_rows:
             raise HandoverError(
-                f"{where}: {planned.n_rows} rows planned, {len(values)} different ones read, {REQUEST} {values[counts > 1][:5].tolist()} "
+                f"{where}: {planned.n_rows} rows planned, {len(values)} different ones read, {key} {values[counts > 1][:5].tolist()} "
                 f"more than once. {_AGAIN}"
             )
     return columns

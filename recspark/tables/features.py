@@ -24,6 +24,7 @@ SEQUENCES = Table(
     "Each user's learnt events, oldest first, in lists of one fixed length: what next-item models learn from.",
     (
         _HORIZON,
+        Column("sequence_idx", "bigint", "Tells rows apart: user_idx * max_windows + window."),
         Column("user_idx", "bigint", "The user."),
         Column("window", "int", "0 the latest events, 1 those before; neighbouring windows share one event.", check="window >= 0"),
         Column("items", "array<int>", "Item indexes, oldest first, then -1."),
@@ -32,7 +33,7 @@ SEQUENCES = Table(
         Column("length", "int", "How many of the entries are events.", check="length > 1"),
         SHARD,
     ),
-    key=("horizon", "user_idx", "window"),
+    key=("horizon", "sequence_idx"),
     slices=("horizon",),
 )
 ACTIVITY = Table(

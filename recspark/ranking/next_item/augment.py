@@ -14,12 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recspark.columns import PAD_ITEM
 from recspark.ranking.next_item.batch import MASKED_ITEM, part_of
-from recspark.ranking.next_item.draws import uniform_draws
+from recspark.ranking.next_item.draws import CHOICE, CROP, LAST, MASK, REORDER, SHUFFLE, WINDOW, uniform_draws
 
 Columns = Mapping[str, np.ndarray]
 Share = Annotated[float, Field(ge=0, le=1)]
-# What draws are for; see `uniform_draws`.
-_WINDOW, _CROP, _MASK, _REORDER, _SHUFFLE, _CHOICE, _LAST = range(7)
 
 
 class AugmentationKnobs(BaseModel):
@@ -35,13 +33,13 @@ class AugmentationKnobs(BaseModel):
 
 def slide_windows(columns: Columns, length: int, *, seed: int, epoch: int) -> dict[str, np.ndarray]:
     """At most `length` events of each row, from a random start on: each epoch sees long rows through other windows."""
-    start = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=_WINDOW)[:, 0]
+    start = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=WINDOW)[:, 0]
     return _taken(columns, start, np.minimum(columns["length"], length), width=min(length, columns["items"].shape[1]))
 
 
 def crop_sequences(columns: Columns, share: float, *, seed: int, epoch: int) -> dict[str, np.ndarray]:
     """A contiguous `share` of each sequence, rounded up, from a random start on."""
-    start = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=_CROP)[:, 0]
+    start = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=CROP)[:, 0]
     return _taken(columns, start, np.ceil(share * columns["length"]).astype(np.int64), width=columns["items"].shape[1])
 
 
@@ -55,11 +53,11 @@ def reorder_items(columns: Columns, share: float, *, seed: int, epoch: int) -> d
     """The events of a contiguous `share` of each sequence, rounded down, in random order. Times stay ascending."""
     rows, width, length = columns["sequence_idx"], columns["items"].shape[1], columns["length"].astype(np.int64)
     n_shuffled = np.floor(share * length).astype(np.int64)
-    first = uniform_draws(rows, 1, seed=seed, epoch=epoch, purpose=_REORDER)[:, 0]
+    first = uniform_draws(rows, 1, seed=seed, epoch=epoch, purpose=REORDER)[:, 0]
     start = np.floor(first * (length - n_shuffled + 1)).astype(np.int64)[:, None]
     place = np.arange(width)[None]
     inside = (place >= start) & (place < start + n_shuffled[:, None])
-    draws = uniform_draws(rows, width, seed=seed, epoch=epoch, purpose=_SHUFFLE)
+    draws = uniform_draws(rows, width, seed=seed, epoch=epoch, purpose=SHUFFLE)
     order = np.argsort(np.where(inside, start + draws * n_shuffled[:, None], place), axis=1, kind="stable")
     moved = {name: np.take_along_axis(columns[name], order, axis=1) for name in ("items", "event_types")}
     return {**columns, **moved}
@@ -74,7 +72,7 @@ def with_masked_targets(columns: Columns, share: float, share_of_last: float, *,
     """
     place, length = np.arange(columns["items"].shape[1])[None], columns["length"][:, None]
     hidden = _hidden(columns, share, seed=seed, epoch=epoch)
-    only_last = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=_LAST) < share_of_last
+    only_last = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=LAST) < share_of_last
     hidden = np.where(only_last | ~hidden.any(1, keepdims=True), place == length - 1, hidden)
     times = columns["times"]
     return {
@@ -90,7 +88,7 @@ def augment_sequences(columns: Columns, knobs: AugmentationKnobs, *, seed: int, 
     """Each row as it is, or, with probability `knobs.rows`, cropped, masked or reordered."""
     if not knobs.rows:
         return dict(columns)
-    draws = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=_CHOICE)[:, 0]
+    draws = uniform_draws(columns["sequence_idx"], 1, seed=seed, epoch=epoch, purpose=CHOICE)[:, 0]
     choice = np.where(draws < knobs.rows, np.floor(draws / knobs.rows * 3), 3).astype(np.int64)
     changed = [
         crop_sequences(columns, knobs.crop, seed=seed, epoch=epoch),
@@ -105,7 +103,7 @@ def augment_sequences(columns: Columns, knobs: AugmentationKnobs, *, seed: int, 
 
 def _hidden(columns: Columns, share: float, *, seed: int, epoch: int) -> np.ndarray:
     width = columns["items"].shape[1]
-    draws = uniform_draws(columns["sequence_idx"], width, seed=seed, epoch=epoch, purpose=_MASK)
+    draws = uniform_draws(columns["sequence_idx"], width, seed=seed, epoch=epoch, purpose=MASK)
     return (draws < share) & (np.arange(width)[None] < columns["length"][:, None])
 
 

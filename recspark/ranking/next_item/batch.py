@@ -16,9 +16,10 @@ from torch import Tensor
 from recspark.columns import PAD_ITEM
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
+from recspark.ranking.next_item.draws import HELD_OUT, uniform_draws
 
-# The columns of `sequences` that every next-item model reads; see `OPTIONAL` for the others.
-COLUMNS = ("sequence_idx", "items", "event_types", "times", "length", "weight")
+# The columns of `sequences` that every next-item model learns from; of `histories` it reads those after the first three.
+COLUMNS = ("sequence_idx", "user_idx", "window", "items", "event_types", "ages", "length")
 # user_numbers, user_categories: B x N, B x C. seen_items: B x H, padded with -1, where a user has more than their row holds.
 OPTIONAL = ("user_numbers", "user_categories", "seen_items")
 # The columns of a value an event, and what they are padded with.
@@ -63,6 +64,26 @@ class SequenceBatch:
     def to(self, device: torch.device) -> SequenceBatch:
         """The same batch on `device`."""
         return SequenceBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+
+def from_table(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of `sequences` or `histories` as models see them: `sequence_idx` tells rows apart, ages are `times` that ascend, all weigh 1."""
+    rows = columns["sequence_idx"] if "sequence_idx" in columns else columns["request_idx"]
+    weight = np.ones(len(rows), np.float32)
+    return {"weight": weight, **columns, "sequence_idx": rows, "times": -columns["ages"]}
+
+
+def is_held_out(columns: Mapping[str, np.ndarray], share: float, seed: int) -> np.ndarray:
+    """B bool: rows of which the last event is not learnt from: the latest ones of a seeded `share` of the users."""
+    drawn = uniform_draws(columns["user_idx"], 1, seed=seed, epoch=0, purpose=HELD_OUT)[:, 0] < share
+    return drawn & (columns["window"] == 0) & (columns["length"] > 1)
+
+
+def hold_out(columns: Mapping[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
+    """The rows without the last events of those that are held out."""
+    held = is_held_out(columns, share, seed)
+    length = columns["length"] - held
+    return part_of(columns, np.zeros(len(length), np.int64), length, columns["items"].shape[1])
 
 
 def sequence_plan(plan: Plan) -> Plan:

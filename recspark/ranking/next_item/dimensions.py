@@ -12,6 +12,7 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows
 from recspark.ranking.batch import ItemTable
 from recspark.ranking.dimensions import SAMPLE_ROWS
+from recspark.ranking.next_item.batch import hold_out, is_held_out
 from recspark.ranking.processes import Processes
 
 # Rows looked at together.
@@ -65,26 +66,35 @@ def item_content(
 
 def content_of(items: ItemTable) -> ItemContent:
     """What the item features hold, as tensors: item-sized, and in memory as a whole."""
-    return item_content(items.n_items, np.asarray(items.categories), np.asarray(items.numbers))
+    known = items.gather(np.arange(items.n_items))
+    return item_content(items.n_items, known.categories.numpy(), known.numbers.numpy())
 
 
-def has_sequences(plan: Plan) -> bool:
-    """Whether any row weighs anything and has an event after another. Reads the rows up to the first that does.
+def lacks_sequences(plan: Plan, share: float, seed: int) -> str:
+    """Why nothing can be learnt or judged where the last events of a `share` of the users are held out; empty where both can.
+
+    Reads the rows up to the first of either kind.
 
     Raises:
         HandoverError: the files do not hold what was planned.
     """
-    weights = plan.select(("sequence_idx", "length", "weight"))
-    rows = read_rows(weights, weights.scoring_share(0, 1), COUNT_BATCH)
-    return any(((batch["weight"] > 0) & (batch["length"] > 1)).any() for batch in rows)
+    lengths = plan.select(("sequence_idx", "user_idx", "window", "length"))
+    learnt = held = False
+    for batch in read_rows(lengths, lengths.scoring_share(0, 1), COUNT_BATCH):
+        out = is_held_out(batch, share, seed)
+        held, learnt = held or bool(out.any()), learnt or bool((batch["length"] - out > 1).any())
+        if held and learnt:
+            return ""
+    return "no user is held out to judge by, raise validation_share" if learnt else "no sequence of two events is left to learn from"
 
 
-def count_items(plan: Plan, n_items: int, processes: Processes) -> np.ndarray:
-    """n int64: how often each item stands in the rows, over all processes."""
+def count_items(plan: Plan, n_items: int, processes: Processes, *, share: float, seed: int) -> np.ndarray:
+    """n int64: how often each item stands in the rows, over all processes, without the last events of those held out."""
     counts = torch.zeros(n_items, dtype=torch.int64, device=processes.device)
-    share = plan.scoring_share(processes.process_rank, processes.world_size)
-    for batch in read_rows(plan.select(("sequence_idx", "items")), share, COUNT_BATCH):
-        known = batch["items"][(batch["items"] >= 0) & (batch["items"] < n_items)]
+    rows = plan.scoring_share(processes.process_rank, processes.world_size)
+    for batch in read_rows(plan.select(("sequence_idx", "user_idx", "window", "items", "length")), rows, COUNT_BATCH):
+        items = hold_out(batch, share, seed)["items"]
+        known = items[(items >= 0) & (items < n_items)]
         counts += torch.from_numpy(np.bincount(known, minlength=n_items)).to(counts.device)
     return processes.sum(counts).cpu().numpy()
 
@@ -92,18 +102,18 @@ def count_items(plan: Plan, n_items: int, processes: Processes) -> np.ndarray:
 def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: int) -> SequenceDimensions:
     """Read a sample of the rows (the same one in every process) and fit.
 
-    Event types beyond the sample's largest are unknown for ever after. Times of 0 throughout are none. `length` is the most
+    Event types beyond the sample's largest are unknown for ever after. Ages of 0 throughout are none. `length` is the most
     events that a model shall read; it is less where rows are shorter.
 
     Raises:
         HandoverError: the files do not hold what was planned.
     """
     has_user = {name: name in {column.name for column in plan.columns} for name in ("user_numbers", "user_categories")}
-    columns = ("sequence_idx", "event_types", "times", *(name for name, is_there in has_user.items() if is_there))
+    columns = ("sequence_idx", "event_types", "ages", *(name for name, is_there in has_user.items() if is_there))
     n_types, has_times, n_user_codes = 1, False, 0
     for batch in read_rows(plan.select(columns), plan.sample_share(SAMPLE_ROWS, seed=seed), 1024):
         n_types = max(n_types, int(batch["event_types"].max(initial=0)) + 1)
-        has_times |= bool(batch["times"].any())
+        has_times |= bool(batch["ages"].any())
         if has_user["user_categories"] and batch["user_categories"].size:
             n_user_codes = max(n_user_codes, int(batch["user_categories"].max()) + 1)
     n_item_codes = items.n_codes() if items.categories.shape[1] else 0
@@ -114,7 +124,7 @@ def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: 
         n_event_types=n_types if n_types > 2 else 0,
         has_times=has_times,
         n_item_codes=n_item_codes,
-        n_item_numbers=items.numbers.shape[1],
+        n_item_numbers=items.n_numbers,
         n_user_codes=n_user_codes,
         n_user_numbers=plan.column("user_numbers").length if has_user["user_numbers"] else 0,
     )

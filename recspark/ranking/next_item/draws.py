@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+# What draws are for; see `uniform_draws`.
+WINDOW, CROP, MASK, REORDER, SHUFFLE, CHOICE, LAST, HELD_OUT = range(8)
+
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from recspark.ranking.checkpoint import load_artefact
-from recspark.ranking.next_item.batch import latest_events, to_batch, trimmed
+from recspark.ranking.next_item.batch import from_table, latest_events, to_batch, trimmed
 from recspark.ranking.next_item.dimensions import ItemContent
 from recspark.ranking.next_item.models.build import build_next_item_model
 from recspark.ranking.next_item.models.next_item import NextItemModel
@@ -27,13 +27,13 @@ def load_next_item_model(folder: str, content: ItemContent) -> tuple[NextItemMod
     return model.eval(), card
 
 
-def user_vectors(model: NextItemModel, rows: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(sequence_idx B, vectors B x E) of rows as `sequences` gives them, from the latest events that the model reads.
+def user_vectors(model: NextItemModel, rows: Iterable[Mapping[str, np.ndarray]]) -> Iterator[np.ndarray]:
+    """vectors B x E of rows as `sequences` or `histories` give them, from the latest events that the model reads.
 
     With `item_vectors` and `item_biases` they make scores: the top-k of any other source of vectors serves them.
     """
     device = next(model.parameters()).device
     with torch.no_grad():
         for columns in rows:
-            batch = to_batch(trimmed(latest_events(columns, model.length))).to(device)
-            yield columns["sequence_idx"], model.vectors(batch).float().cpu().numpy()
+            batch = to_batch(trimmed(latest_events(from_table(columns), model.length))).to(device)
+            yield model.vectors(batch).float().cpu().numpy()

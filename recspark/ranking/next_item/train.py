@@ -11,7 +11,6 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from recspark.columns import FIT, TUNE
 from recspark.handover.files import PROGRESS, write_whole
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
@@ -19,8 +18,18 @@ from recspark.ranking.batch import ItemTable, keep_weighing
 from recspark.ranking.checkpoint import drop_checkpoints, load_card, save_artefact
 from recspark.ranking.faults import out_of_memory_in_words
 from recspark.ranking.next_item.augment import AugmentationKnobs, augment_sequences, slide_windows
-from recspark.ranking.next_item.batch import SequenceBatch, latest_events, sequence_plan, to_batch, trimmed, with_last_target
-from recspark.ranking.next_item.dimensions import content_of, count_items, fit_sequence_dimensions, has_sequences
+from recspark.ranking.next_item.batch import (
+    SequenceBatch,
+    from_table,
+    hold_out,
+    is_held_out,
+    latest_events,
+    sequence_plan,
+    to_batch,
+    trimmed,
+    with_last_target,
+)
+from recspark.ranking.next_item.dimensions import content_of, count_items, fit_sequence_dimensions, lacks_sequences
 from recspark.ranking.next_item.evaluate import evaluate_next_items
 from recspark.ranking.next_item.losses import SAMPLED, NextItemLossKnobs, next_item_loss
 from recspark.ranking.next_item.models.build import NextItemModelKnobs, build_next_item_model, describe_next_item_model
@@ -49,13 +58,14 @@ def _source(plan: Plan) -> dict[str, Any]:
 
 
 def batch_maker(
-    model: NextItemModel, augmentation: AugmentationKnobs, sampler: NegativeSampler | None, seed: int
+    model: NextItemModel, augmentation: AugmentationKnobs, sampler: NegativeSampler | None, *, validation_share: float, seed: int
 ) -> Callable[[Columns, int], SequenceBatch]:
     """(columns, epoch) -> the batch that the model learns from: a window of each row, augmented, with targets and negatives."""
     width = model.length + model.is_causal  # a causal model reads all of it but the last event
 
     def make(columns: Columns, epoch: int) -> SequenceBatch:
-        columns = slide_windows(keep_weighing(columns), width, seed=seed, epoch=epoch)
+        columns = hold_out(keep_weighing(from_table(columns)), validation_share, seed)
+        columns = slide_windows(columns, width, seed=seed, epoch=epoch)
         columns = augment_sequences(columns, augmentation, seed=seed, epoch=epoch)
         columns = model.with_targets(columns, seed=seed, epoch=epoch)
         return to_batch(trimmed(columns if sampler is None else sampler.add(columns, epoch)))
@@ -64,8 +74,7 @@ def batch_maker(
 
 
 def train_next_item_model(
-    sequences: Annotated[Plan, AsPlan("sequences", "fit")],
-    tune_sequences: Annotated[Plan, AsPlan("sequences", "tune")],
+    sequences: Annotated[Plan, AsPlan("sequences")],
     item_features: ItemFeatures,
     *,
     folder: WorkFolder,
@@ -74,15 +83,17 @@ def train_next_item_model(
     augmentation: AugmentationKnobs = AugmentationKnobs(),  # noqa: B008  frozen
     training: Annotated[NextItemOptions, Spread()] = NextItemOptions(),  # noqa: B008  frozen
     length: PositiveInt = 200,
+    validation_share: Annotated[float, Field(gt=0, le=1)] = 0.05,
     window_rows: PositiveInt = 32_768,
     k: PositiveInt = 10,
 ) -> dict[str, Any] | None:
-    """Train a next-item model on the rows of `sequences`, stopping early on those of `tune_sequences`.
+    """Train a next-item model on the rows of `sequences`, stopping early on the last events of a `validation_share` of the users.
 
-    A row of `sequences` is a part of a user's history, oldest event first, padded with -1; the last event of a row of
-    `tune_sequences` is what the others have to say. The model reads at most `length` events; longer rows are seen through another window each
-    epoch. Returns the card (`digest` is that of the weights) in every process; None where either table has no row
-    of two events. Finished trainings are not repeated, unfinished ones go on from their checkpoint.
+    A row of `sequences` is a part of a user's history, oldest event first, padded with -1. The last event of a user who is held out
+    is not learnt from: the others of the row have to say it. With a share of 1 that is everybody's: leave-one-out. The model reads
+    at most `length` events; longer rows are seen through another window each epoch. Returns the card (`digest` is that of the
+    weights) in every process; None where there is nothing to learn from or to judge by. Finished trainings are not repeated,
+    unfinished ones go on from their checkpoint.
 
     Raises:
         HandoverError: the files do not hold what was planned.
@@ -97,12 +108,11 @@ def train_next_item_model(
         if this_process().is_first:
             write_whole(f"{folder}/{PROGRESS}", json.dumps(state).encode())
 
-    for part, rows in ((FIT, sequences), (TUNE, tune_sequences)):
-        if not has_sequences(rows):
-            report({"note": f"no sequences of two events at {part} ({rows.horizon}): no next-item model is trained"})
-            return None
-    plan, tune_plan, items = sequence_plan(sequences), sequence_plan(tune_sequences), ItemTable(item_features)
     seed = training.seed
+    if lacking := lacks_sequences(sequences, validation_share, seed):
+        report({"note": f"{sequences.horizon}: {lacking}: no next-item model is trained"})
+        return None
+    plan, items = sequence_plan(sequences), ItemTable(item_features)
     order = {"seed": seed, "global_batch_size": training.global_batch_size, "window_rows": window_rows}
     with join_processes() as processes:
         me = (processes.process_rank, processes.world_size)
@@ -112,14 +122,24 @@ def train_next_item_model(
         with out_of_memory_in_words():
             network = build_next_item_model(description, content_of(items))
         needs_counts = loss.name == "in_batch" or (loss.name in SAMPLED and loss.alpha > 0)
-        counts = count_items(plan, items.n_items, processes) if needs_counts else np.zeros(items.n_items, np.int64)
+        counts = (
+            count_items(plan, items.n_items, processes, share=validation_share, seed=seed)
+            if needs_counts
+            else np.zeros(items.n_items, np.int64)
+        )
         sampler = NegativeSampler(popularity_shares(counts, loss.alpha), loss.n_negatives, seed) if loss.name in SAMPLED else None
         log_popularity = torch.from_numpy(np.log(popularity_shares(counts, 1.0))).float().to(processes.device)
-        make = batch_maker(network, augmentation, sampler, seed)
+        make = batch_maker(network, augmentation, sampler, validation_share=validation_share, seed=seed)
 
         def batches(epoch: int, first_sample: int) -> Iterator[SequenceBatch]:
             windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
             return (make(columns, epoch) for columns in read_steps(plan, windows))
+
+        def held_out() -> Iterator[Columns]:
+            for columns in read_rows(plan, plan.scoring_share(*me), TUNE_BATCH):
+                held = is_held_out(columns, validation_share, seed)
+                if held.any():
+                    yield {name: array[held] for name, array in from_table(columns).items()}
 
         def losses(trained: nn.Module, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
             assert isinstance(trained, NextItemModel)
@@ -127,14 +147,13 @@ def train_next_item_model(
 
         def evaluate(judged: nn.Module) -> dict[str, float]:
             assert isinstance(judged, NextItemModel)
-            shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
-            told = (to_batch(trimmed(with_last_target(latest_events(columns, judged.length + 1)))) for columns in shares)
+            told = (to_batch(trimmed(with_last_target(latest_events(columns, judged.length + 1)))) for columns in held_out())
             return evaluate_next_items(judged, Feed(told, processes.device), processes, k=k)
 
         own: dict[str, Any] = {"loss": loss.model_dump(mode="json"), "augmentation": augmentation.model_dump(mode="json")}
-        own |= {"length": length, "window_rows": window_rows, "k": k}
+        own |= {"length": length, "validation_share": validation_share, "window_rows": window_rows, "k": k}
         # What decides the data; versions and places do not.
-        data = {"sequences": sequences.digest(), "tune_sequences": tune_sequences.digest(), "item_features": item_features.digest}
+        data = {"sequences": sequences.digest(), "item_features": item_features.digest}
         progress = Trainer(
             network,
             training,
@@ -155,7 +174,7 @@ def train_next_item_model(
         card = {
             "model": description,
             "parameters": {**training.model_dump(mode="json"), **own},
-            "inputs": {"sequences": _source(sequences), "tune_sequences": _source(tune_sequences), "item_features": item_features.digest},
+            "inputs": {"sequences": _source(sequences), "item_features": item_features.digest},
             "curve": progress.curve,
             "best_epoch": progress.best_epoch,
             "metrics": figures(progress.best_epoch),
