@@ -12,7 +12,7 @@ from recspark.columns import FIT
 from recspark.errors import TrainingError
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows
-from recspark.handover.scores import ScoreWriter
+from recspark.handover.results import ResultWriter, slate_rows
 from recspark.ranking.batch import ItemTable, SlateBatch, slate_plan, to_batch
 from recspark.ranking.checkpoint import load_artefact
 from recspark.ranking.models.build import build_model
@@ -66,7 +66,7 @@ def score_slates(
         raise TrainingError(f"the ranker in {rankers['folder']} is {card['digest']}, not {rankers['digest']}: run the job rankers again")
     processes = this_process()
     model.to(processes.device)
-    writer = ScoreWriter(folder, examples, processes.process_rank, processes.world_size)
+    writer = ResultWriter(folder, examples, processes.process_rank, processes.world_size)
     share = plan.scoring_share(processes.process_rank, processes.world_size)
     for batch in Feed((to_batch(columns, items) for columns in read_rows(plan, share, batch_size)), processes.device):
         scores = score_batch(model, batch)
@@ -75,5 +75,5 @@ def score_slates(
             bad = batch.request_idx[~finite.all(-1)].tolist()
             raise TrainingError(f"scores of request_idx {bad[:10]} are not finite: look at these slates' features")
         arrays = (batch.request_idx, batch.candidates.idx, scores, batch.mask.sum(-1))
-        writer.add(*(tensor.cpu().numpy() for tensor in arrays))
+        writer.add(slate_rows(*(tensor.cpu().numpy() for tensor in arrays)), n_planned=len(scores))
     return writer.finish()

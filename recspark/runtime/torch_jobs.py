@@ -9,7 +9,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from recspark.handover.plan import Plan
-from recspark.handover.scores import scored_files
+from recspark.handover.results import written_files
 from recspark.runtime.config import Torch
 from recspark.runtime.distribute import call_each, run_torch
 from recspark.runtime.job import Job
@@ -24,7 +24,7 @@ class TorchRunner:
         self._spark, self._torch, self._progress = spark, torch, progress
 
     def run(self, job: Job, calls: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[DataFrame]:
-        """For each call the rows for `job.writes`: the ranker's card, or the scores that the processes left in the call's folder.
+        """For each call the rows for `job.writes`: the trained model's card, or what the processes left in the call's folder.
 
         No rows where all processes returned None: there was nothing to train on, or nothing to score with.
         """
@@ -42,11 +42,13 @@ class TorchRunner:
         return [self._rows(job, call, results, folder) for call, results, folder in zip(calls, by_call, folders, strict=True)]
 
     def _rows(self, job: Job, call: Mapping[str, Any], results: Sequence[Any], folder: str) -> DataFrame:
-        columns = [column for column in job.writes.columns if column.name not in STAMPED]
+        stamped = {*STAMPED, *job.slice}
+        columns = [column for column in job.writes.columns if column.name not in stamped]
         schema = ", ".join(f"{column.name} {column.type}" for column in columns)
         if all(result is None for result in results):
             return self._spark.createDataFrame([], schema)
         if job.writes.artefact:
             return self._spark.createDataFrame([(folder, results[0]["digest"], json.dumps(results[0]))], schema)
         plan = next(value for value in call.values() if isinstance(value, Plan))
-        return self._spark.read.parquet(*scored_files(results, folder, plan)).select(*(column.name for column in columns))
+        files = written_files(results, folder, plan)
+        return self._spark.read.schema(schema).parquet(*files) if files else self._spark.createDataFrame([], schema)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from recspark.errors import TrainingError
-from recspark.handover.scores import scored_files
+from recspark.handover.results import written_files
 from recspark.ranking.batch import ItemTable, to_batch
 from recspark.ranking.checkpoint import WEIGHTS
 from recspark.ranking.score import load_ranker, score_batch, score_slates
@@ -77,8 +77,8 @@ def test_two_processes_equal_one(make_world):
         assert got == pytest.approx(expected, abs=2e-4)
     for name, tensor in load_file(f"{two}/{WEIGHTS}").items():
         torch.testing.assert_close(tensor, load_file(f"{one}/{WEIGHTS}")[name], rtol=1e-2, atol=1e-3)
-    together = read_scores(scored_files(manifests, f"{two}/scores", world.tune))
-    expected_scores = read_scores(scored_files([alone], f"{one}/scores", world.tune))
+    together = read_scores(written_files(manifests, f"{two}/scores", world.tune))
+    expected_scores = read_scores(written_files([alone], f"{one}/scores", world.tune))
     assert together.keys() == expected_scores.keys()
     for request, scores in together.items():
         assert scores == pytest.approx(expected_scores[request], abs=1e-5)
@@ -89,7 +89,7 @@ def test_scores_are_the_models_without_padding(make_world):
     work = str(world.folder / "work")
     card = train_ranker(**world.arguments())
     manifest = score_slates(world.tune, row_of(work, card), world.item_features, folder=f"{work}/scores", batch_size=4)
-    scores = read_scores(scored_files([manifest], f"{work}/scores", world.tune))
+    scores = read_scores(written_files([manifest], f"{work}/scores", world.tune))
     slates = make_slates(30, 2)
     model, _ = load_ranker(work)
     logits = score_batch(model, to_batch(slates, ItemTable(world.item_features)))

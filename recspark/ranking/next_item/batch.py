@@ -18,8 +18,9 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
 from recspark.ranking.next_item.draws import HELD_OUT, uniform_draws
 
-# The columns of `sequences` that every next-item model learns from; of `histories` it reads those after the first three.
+# The columns of `sequences` that every next-item model learns from, and those of `histories` that it reads;
 COLUMNS = ("sequence_idx", "user_idx", "window", "items", "event_types", "ages", "length")
+HISTORY_COLUMNS = ("request_idx", "items", "event_types", "ages", "length")
 # user_numbers, user_categories: B x N, B x C. seen_items: B x H, padded with -1, where a user has more than their row holds.
 OPTIONAL = ("user_numbers", "user_categories", "seen_items")
 # The columns of a value an event, and what they are padded with.

@@ -34,6 +34,8 @@ def make_sequences(n: int, seed: int = 0, length: int = LENGTH) -> dict[str, np.
     items = (rng.integers(0, N_ITEMS, (n, 1)) + place) % N_ITEMS
     return {
         "sequence_idx": np.arange(100, 100 + n, dtype=np.int64),
+        "user_idx": np.arange(n, dtype=np.int64),
+        "window": np.zeros(n, np.int32),
         "items": np.where(events, items, -1).astype(np.int32),
         "event_types": np.where(events, rng.integers(1, 3, (n, length)), 0).astype(np.int32),
         "times": np.where(events, np.cumsum(rng.exponential(1.0, (n, length)), axis=1), 0).astype(np.float32),
@@ -41,6 +43,15 @@ def make_sequences(n: int, seed: int = 0, length: int = LENGTH) -> dict[str, np.
         "weight": np.ones(n, np.float32),
         "user_numbers": rng.normal(size=(n, 1)).astype(np.float32),
         "user_categories": rng.integers(2, 5, (n, 1)).astype(np.int32),
+    }
+
+
+def as_table(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The rows as the table has them: ages instead of times, no weight."""
+    ages = np.where(columns["items"] >= 0, columns["times"].max() - columns["times"], 0).astype(np.float32)
+    return {
+        **{name: array for name, array in columns.items() if name not in ("times", "weight")},
+        "ages": ages if columns["times"].any() else 0 * ages,
     }
 
 

@@ -17,7 +17,7 @@ from recspark.ranking import trainer
 from recspark.ranking.batch import ItemTable
 from recspark.ranking.checkpoint import CARD, WEIGHTS
 from recspark.ranking.next_item.augment import AugmentationKnobs
-from recspark.ranking.next_item.batch import sequence_plan
+from recspark.ranking.next_item.batch import hold_out, is_held_out, sequence_plan
 from recspark.ranking.next_item.dimensions import content_of, count_items, fit_sequence_dimensions
 from recspark.ranking.next_item.losses import NextItemLossKnobs
 from recspark.ranking.next_item.models.bert4rec import Bert4RecKnobs
@@ -25,17 +25,17 @@ from recspark.ranking.next_item.models.sasrec import SasRecKnobs
 from recspark.ranking.next_item.score import load_next_item_model, user_vectors
 from recspark.ranking.next_item.train import NextItemOptions, train_next_item_model
 from recspark.ranking.processes import this_process
-from tests.ranking.next_item.sequences import LENGTH, N_ITEMS, make_sequences
+from tests.ranking.next_item.sequences import LENGTH, N_ITEMS, as_table, make_sequences
 from tests.ranking.test_several_processes import in_processes
 from tests.slate_files import plan_files
 
 KNOBS = SasRecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=16)
 OPTIONS = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=2)
-N_FIT, N_TUNE = 90, 20
+N_FIT = 110
 
 
 def plan_of(folder: Path, horizon: str, *parts: dict[str, np.ndarray]) -> Plan:
-    return plan_files(folder, parts, table="sequences", horizon=horizon)
+    return plan_files(folder, [as_table(part) for part in parts], table="sequences", horizon=horizon)
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def arguments(tmp_path, item_features):
     def make(**changed: object) -> dict[str, object]:
         small: dict[str, object] = {
             "sequences": plan_of(tmp_path / "fit", "fit", *parts),
-            "tune_sequences": plan_of(tmp_path / "tune", "tune", make_sequences(N_TUNE, seed=1)),
             "item_features": item_features,
             "folder": str(tmp_path / "work"),
             "model": KNOBS,
             "training": OPTIONS,
+            "validation_share": 0.3,
             "k": 1,
         }
         return {**small, **changed}
@@ -80,8 +80,7 @@ def test_it_learns_what_comes_next(arguments, model, epochs, item_features):
     assert loaded == card
     rows = make_sequences(40, seed=2)
     halves = ({name: array[at] for name, array in rows.items()} for at in (slice(0, 15), slice(15, 40)))
-    idx, vectors = (np.concatenate(parts) for parts in zip(*user_vectors(network, halves), strict=True))
-    assert idx.tolist() == rows["sequence_idx"].tolist()
+    vectors = np.concatenate(list(user_vectors(network, map(as_table, halves))))
     scores = vectors @ network.item_vectors().detach().numpy().T + network.item_biases().detach().numpy()
     row_of, place = np.nonzero(rows["items"] >= 0)
     scores[row_of, rows["items"][row_of, place]] = -np.inf
@@ -107,7 +106,7 @@ def test_the_card_tells_what_was_trained(arguments, tmp_path):
     }
     assert card["n_parameters"] == sum(tensor.numel() for tensor in load_file(f"{tmp_path}/work/{WEIGHTS}").values())
     assert train_next_item_model(**arguments()) == card, "a finished training is not repeated"
-    assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 6
+    assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 7
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "in_batch", "bpr", "binary", "gbce"])
@@ -151,14 +150,29 @@ def test_two_processes_equal_one(arguments, tmp_path):
         )
 
 
-@pytest.mark.parametrize("part", ["fit", "tune"])
-def test_without_sequences_there_is_no_model(arguments, tmp_path, part):
-    rows = make_sequences(5)
-    rows["length"][:3], rows["weight"][3:] = 1, 0
-    parameter = "sequences" if part == "fit" else "tune_sequences"
-    assert train_next_item_model(**arguments(**{parameter: plan_of(tmp_path / "none", part, rows)})) is None
-    state = json.loads((tmp_path / "work" / PROGRESS).read_text())
-    assert state == {"note": f"no sequences of two events at {part} ({part}): no next-item model is trained"}
+def test_without_sequences_there_is_no_model(arguments, tmp_path):
+    short = make_sequences(5)
+    short["length"][:] = 2  # one of the two events is held out: nothing is left to learn from
+    for rows, share, why in (
+        (short, 1.0, "no sequence of two events is left to learn from"),
+        (make_sequences(5), 1e-9, "no user is held out to judge by, raise validation_share"),
+    ):
+        assert train_next_item_model(**arguments(sequences=plan_of(tmp_path / str(share), "fit", rows), validation_share=share)) is None
+        assert json.loads((tmp_path / "work" / PROGRESS).read_text()) == {"note": f"fit: {why}: no next-item model is trained"}
+
+
+def test_the_last_event_of_who_is_held_out_is_not_learnt_from():
+    rows = make_sequences(200)
+    rows["window"][:50] = 1
+    held = is_held_out(rows, 0.3, seed=4)
+    assert not held[:50].any(), "older windows end where a newer one begins"
+    assert 0.2 < held[50:].mean() < 0.4
+    assert np.array_equal(held, is_held_out({name: array[::-1] for name, array in rows.items()}, 0.3, seed=4)[::-1])
+    kept = hold_out(rows, 0.3, seed=4)
+    assert np.array_equal(kept["length"], rows["length"] - held)
+    last = rows["items"][np.arange(200), rows["length"] - 1]
+    assert np.array_equal(kept["items"][held, kept["length"][held]], np.full(held.sum(), -1))
+    assert np.array_equal(kept["items"][~held, kept["length"][~held] - 1], last[~held])
 
 
 def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
@@ -171,7 +185,9 @@ def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
     # One event type tells nothing; the model reads less than the rows hold.
     assert (fitted.n_event_types, fitted.has_times, fitted.n_user_codes, fitted.n_user_numbers, fitted.length) == (0, False, 0, 0, 5)
     items = rows["items"]
-    assert count_items(plan, N_ITEMS, this_process()).tolist() == np.bincount(items[items >= 0], minlength=N_ITEMS).tolist()
+    assert (
+        count_items(plan, N_ITEMS, this_process(), share=0.0, seed=0).tolist() == np.bincount(items[items >= 0], minlength=N_ITEMS).tolist()
+    )
 
 
 def test_rows_that_hold_every_item_have_no_negatives(arguments, tmp_path):
