@@ -23,6 +23,10 @@ from recspark.runtime.rules import cross_problems, unfilled
 from recspark.tables.lineage import Source
 
 
+# Models have files of their own: the folder of conf, and setting, that name one, and the job that trains it.
+FAMILIES = {"ranker": "rankers", "next_item": "next_item_models"}
+
+
 class Limits(BaseModel):
     """Figures past which a step refuses instead of failing half-way."""
 
@@ -62,6 +66,7 @@ class Settings(BaseModel):
     )
     sources: list[str] = Field(min_length=1, description="Candidate sources, in the order of the slates' features.")
     ranker: str = Field("default", description="The ranker's sections, conf/ranker/NAME.yaml.")
+    next_item: str = Field("default", description="The next-item model's sections, conf/next_item/NAME.yaml.")
     now: datetime | None = Field(None, description="Recorded now; events after it are quarantined. Default: the start of the run.")
     spark: dict[str, str] = Field(default_factory=dict, description="Settings of the Spark session.")
     parallel_jobs: int = Field(2, ge=1, description="Jobs that run at once: small data waits for planning and commits, not for cores.")
@@ -104,9 +109,9 @@ def conf_folder() -> Traversable:
 
 
 def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """base.yaml, env/ENV.yaml, ranker/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
+    """base.yaml, env/ENV.yaml, FAMILY/NAME.yaml, the user's file, then `a.b=c` assignments; interpolations resolved.
 
-    Where the later layers name another model than the ranker's file does, they say all about it: the file's knobs are not its own.
+    Where the later layers name another model than its family's file does, they say all about it: the file's knobs are not its own.
 
     Raises:
         ConfigError: a file is missing or is not YAML, an interpolation names nothing.
@@ -118,16 +123,22 @@ def load_layers(user_file: str | None, env: str, assignments: Sequence[str]) -> 
         layers.append(_read(Path(user_file)))
     told = OmegaConf.merge({}, *map(_assigned, assignments))
     try:
-        ranker = _named(folder / "ranker", str(OmegaConf.select(OmegaConf.merge(*layers, told), "ranker")))
-        model = OmegaConf.select(OmegaConf.merge(*layers[2:], told), "rankers.model.name")
-        if model not in (None, OmegaConf.select(ranker, "rankers.model.name")):
-            OmegaConf.update(ranker, "rankers.model", {}, merge=False)  # its knobs are another model's
-        merged = OmegaConf.merge(*layers[:2], ranker, *layers[2:], told)
+        models = [_model_file(folder, family, job, layers, told) for family, job in FAMILIES.items()]
+        merged = OmegaConf.merge(*layers[:2], *models, *layers[2:], told)
         resolved = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the configuration does not resolve: {str(error).splitlines()[0]}") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _model_file(folder: Traversable, family: str, job: str, layers: Sequence[DictConfig], told: Any) -> DictConfig:
+    """The file of `family` that the layers name."""
+    file = _named(folder / family, str(OmegaConf.select(OmegaConf.merge(*layers, told), family)))
+    model = OmegaConf.select(OmegaConf.merge(*layers[2:], told), f"{job}.model.name")
+    if model not in (None, OmegaConf.select(file, f"{job}.model.name")):
+        OmegaConf.update(file, f"{job}.model", {}, merge=False)  # its knobs are another model's
+    return file
 
 
 def _assigned(assignment: str) -> DictConfig:

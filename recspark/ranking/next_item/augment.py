@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class AugmentationKnobs(BaseModel):
     """What can be set about augmentation; in the configuration, `augmentation` of the next-item model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     rows: Share = 0.0  # share of the rows that are changed, each by one of the three below
     crop: Annotated[float, Field(gt=0, le=1)] = 0.6  # of a sequence that is kept

@@ -27,7 +27,7 @@ CHUNK_LOGITS = {"cpu": 2**20, "cuda": 2**27}
 class NextItemLossKnobs(BaseModel):
     """What can be set about the loss; in the configuration, `loss` of the next-item model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     name: NextItemLossName = "softmax"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # softmax only

@@ -76,7 +76,7 @@ def test_models_are_judged_by_hit_rate_ndcg_and_loss(knobs):
 
 
 def test_no_rows_have_figures_of_zero():
-    assert evaluate_next_items(build(SasRecKnobs(heads=1)), [], this_process(), k=3) == {"hit_rate": 0.0, "ndcg": 0.0, "loss": 0.0}
+    assert evaluate_next_items(build(SasRecKnobs(n_heads=1)), [], this_process(), k=3) == {"hit_rate": 0.0, "ndcg": 0.0, "loss": 0.0}
 
 
 def test_the_rivers_top_k_lists_what_evaluation_ranks():

@@ -27,11 +27,11 @@ from tests.ranking.next_item.sequences import FULL, LENGTH, N_ITEMS, PLAIN, buil
 SMALL = {"embedding_size": 16, "dropout": 0.0, "embedding_std": 0.1}
 # Each model's knobs, small and without chance; a new model joins here.
 KNOBS = {
-    "sasrec": SasRecKnobs(**SMALL, heads=2, feedforward=16),
-    "hstu": HstuKnobs(**SMALL, heads=2),
+    "sasrec": SasRecKnobs(**SMALL, n_heads=2, feedforward=16),
+    "hstu": HstuKnobs(**SMALL, n_heads=2),
     "gru4rec": Gru4RecKnobs(**SMALL, hidden=16),
     "nextitnet": NextItNetKnobs(**SMALL, dilations=(1, 2)),
-    "bert4rec": Bert4RecKnobs(**SMALL, heads=2, feedforward=16),
+    "bert4rec": Bert4RecKnobs(**SMALL, n_heads=2, feedforward=16),
 }
 
 
@@ -199,7 +199,7 @@ def test_wrong_knobs_are_refused_by_name(name, knob):
 
 def test_knobs_are_told_apart_by_name_and_the_names_are_told():
     adapter = TypeAdapter(NextItemModelKnobs)
-    assert adapter.validate_python({"name": "hstu", "blocks": 3}) == HstuKnobs(blocks=3)
+    assert adapter.validate_python({"name": "hstu", "n_layers": 3}) == HstuKnobs(n_layers=3)
     with pytest.raises(ValidationError, match="'sasrec', 'hstu', 'gru4rec', 'nextitnet', 'bert4rec'"):
         adapter.validate_python({"name": "sassrec"})
     with pytest.raises(TrainingError, match="no next-item model 'sassrec'; there are: sasrec, hstu"):

@@ -24,8 +24,8 @@ class Bert4RecKnobs(NextItemKnobs):
     """What can be set about the network and what it has to guess."""
 
     name: Literal["bert4rec"] = "bert4rec"
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 2
+    n_layers: PositiveInt = 2
+    n_heads: PositiveInt = 2
     feedforward: PositiveInt = 256
     item_bias: bool = True
     masked: Share = 0.2  # share of the items that are to be guessed
@@ -55,7 +55,7 @@ class Bert4Rec(NextItemModel):
         super().__init__(dimensions, content, knobs)
         size = knobs.embedding_size
         self.positions = nn.Parameter(torch.randn(dimensions.length, size) * knobs.embedding_std)
-        self.blocks = nn.ModuleList(TransformerBlock(size, knobs.heads, knobs.feedforward, knobs.dropout) for _ in range(knobs.blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(size, knobs.n_heads, knobs.feedforward, knobs.dropout) for _ in range(knobs.n_layers))
         self.norm = nn.LayerNorm(size)
         self.transform = nn.Linear(size, size)
         self.masked, self.masked_last = knobs.masked, knobs.masked_last

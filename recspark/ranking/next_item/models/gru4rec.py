@@ -18,7 +18,7 @@ class Gru4RecKnobs(NextItemKnobs):
 
     name: Literal["gru4rec"] = "gru4rec"
     hidden: PositiveInt = 128
-    layers: PositiveInt = 1
+    n_layers: PositiveInt = 1
 
 
 class Gru4Rec(NextItemModel):
@@ -26,8 +26,8 @@ class Gru4Rec(NextItemModel):
 
     def __init__(self, dimensions: SequenceDimensions, content: ItemContent, knobs: Gru4RecKnobs) -> None:
         super().__init__(dimensions, content, knobs)
-        between = knobs.dropout if knobs.layers > 1 else 0.0
-        self.recurrence = nn.GRU(knobs.embedding_size, knobs.hidden, knobs.layers, batch_first=True, dropout=between)
+        between = knobs.dropout if knobs.n_layers > 1 else 0.0
+        self.recurrence = nn.GRU(knobs.embedding_size, knobs.hidden, knobs.n_layers, batch_first=True, dropout=between)
         self.dropout = Dropout(knobs.dropout)
         self.out_projection = nn.Linear(knobs.hidden, knobs.embedding_size)
 

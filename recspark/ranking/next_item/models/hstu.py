@@ -19,8 +19,8 @@ class HstuKnobs(NextItemKnobs):
     """What can be set about the network."""
 
     name: Literal["hstu"] = "hstu"
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 1
+    n_layers: PositiveInt = 2
+    n_heads: PositiveInt = 1
 
 
 class HstuBlock(nn.Module):
@@ -60,7 +60,7 @@ class Hstu(NextItemModel):
         self.has_times = dimensions.has_times
         self.positions = nn.Parameter(torch.randn(dimensions.length, size) * knobs.embedding_std)
         self.blocks = nn.ModuleList(
-            HstuBlock(size, knobs.heads, dimensions.length, dimensions.has_times, knobs.dropout) for _ in range(knobs.blocks)
+            HstuBlock(size, knobs.n_heads, dimensions.length, dimensions.has_times, knobs.dropout) for _ in range(knobs.n_layers)
         )
         self.norm = nn.LayerNorm(size)
 

@@ -22,7 +22,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class NextItemKnobs(BaseModel):
     """What can be set about every next-item model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
     embedding_size: PositiveInt = 64
     embedding_std: PositiveFloat = 0.02

@@ -18,8 +18,8 @@ class SasRecKnobs(NextItemKnobs):
     """What can be set about the network."""
 
     name: Literal["sasrec"] = "sasrec"
-    blocks: PositiveInt = 2
-    heads: PositiveInt = 1
+    n_layers: PositiveInt = 2
+    n_heads: PositiveInt = 1
     feedforward: PositiveInt = 64
 
 
@@ -30,7 +30,7 @@ class SasRec(NextItemModel):
         super().__init__(dimensions, content, knobs)
         size = knobs.embedding_size
         self.positions = nn.Parameter(torch.randn(dimensions.length, size) * knobs.embedding_std)
-        self.blocks = nn.ModuleList(TransformerBlock(size, knobs.heads, knobs.feedforward, knobs.dropout) for _ in range(knobs.blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(size, knobs.n_heads, knobs.feedforward, knobs.dropout) for _ in range(knobs.n_layers))
         self.norm = nn.LayerNorm(size)
 
     def forward(self, batch: SequenceBatch) -> Tensor:
