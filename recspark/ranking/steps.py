@@ -77,7 +77,7 @@ class Updates:
             gradient = table.grad
             if gradient is None:
                 none = torch.zeros(1, 0, dtype=torch.int64, device=table.device)
-                gradient = torch.sparse_coo_tensor(none, table.new_zeros(0, table.shape[1]), table.shape)
+                gradient = torch.sparse_coo_tensor(none, table.new_zeros(0, table.shape[1]), table.shape, check_invariants=False)
             if not gradient.is_sparse:
                 raise TrainingError(
                     f"embeddings: rowwise does not suit this model: its table of {table.shape[0]} x {table.shape[1]} is read as a whole, "

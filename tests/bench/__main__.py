@@ -13,7 +13,7 @@ os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"
 import typer
 from rich.console import Console
 
-from tests.bench import cluster, growth, speed
+from tests.bench import cluster, growth, speed, torch_room
 from tests.bench.data import ml20m
 from tests.bench.quality import quality
 from tests.bench.rows import markdown_table, read_json, screen_table, write_json
@@ -26,6 +26,7 @@ Runs = Annotated[int, typer.Option(min=1, help="Runs of each side, in turn; medi
 Json = Annotated[Path | None, typer.Option("--json", help="Write the rows to this file.")]
 Cores = Annotated[int, typer.Option(min=1, help="local[N] for Spark, N threads for implicit.")]
 Memory = Annotated[str, typer.Option(help="Of Spark's JVM.")]
+SlateScale = Annotated[float, typer.Option(help="Times a million slates of 100 candidates; at 1 their files take some 3 GB.")]
 WithMllib = Annotated[bool, typer.Option("--with-mllib", help="Measure MLlib too, at a size that it bears: slow.")]
 
 
@@ -58,6 +59,7 @@ def _main() -> None:
         scripts/bench similarity --scale 0.1 --runs 1 # a tenth of the users
         scripts/bench topk --no-mllib
         scripts/bench growth
+        scripts/bench loader --scale 1                # a million slates; also train, score
         scripts/bench quality gowalla --data FOLDER   # conf/bench/gowalla.yaml on the unpacked archive
         scripts/bench table als.json                  # the rows as Markdown
     """
@@ -69,7 +71,8 @@ def als(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[list[int] | None, typer.Option(help="Once for each rank.")] = None,
-    with_mllib: WithMllib = True,
+    with_mllib: SlateScale = Annotated[float, typer.Option(help="Times a million slates of 100 candidates; at 1 their files take some 3 GB.")]
+WithMllib = True,
     mllib_scale: Annotated[float, typer.Option(help="Share of the world that MLlib gets.")] = 0.1,
     cores: Cores = 2,
     memory: Memory = "3g",
@@ -98,7 +101,8 @@ def topk(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[int, typer.Option(help="Factors.")] = 64,
-    with_mllib: WithMllib = True,
+    with_mllib: SlateScale = Annotated[float, typer.Option(help="Times a million slates of 100 candidates; at 1 their files take some 3 GB.")]
+WithMllib = True,
     cores: Cores = 2,
     memory: Memory = "3g",
 ) -> None:
@@ -121,6 +125,24 @@ def growth_(scale: Scale = 1.0, runs: Runs = 3, json: Json = None, cores: Cores 
 def cluster_(scale: Scale = 0.5, runs: Runs = 3, json: Json = None) -> None:
     """ALS and similarity on a standalone cluster of this machine: two workers of one core against one, and the same tables."""
     _bench(lambda bench: cluster.bench_cluster(bench, ml20m(scale)), 2, runs, "1g", json)
+
+
+@app.command()
+def loader(scale: SlateScale = 0.1, runs: Runs = 3, json: Json = None, cores: Cores = 2) -> None:
+    """Slates from files to the default ranker: against pyarrow alone, against memory, and what training waits."""
+    _bench(lambda bench: torch_room.bench_loader(bench, round(scale * 1_000_000)), cores, runs, "1g", json)
+
+
+@app.command()
+def train(scale: SlateScale = 0.03, runs: Runs = 3, json: Json = None, cores: Cores = 2) -> None:
+    """Epochs of the default ranker against plain PyTorch from memory, on one process and on two; and updates of a table of 10 M rows."""
+    _bench(lambda bench: torch_room.bench_train(bench, round(scale * 1_000_000)), cores, runs, "1g", json)
+
+
+@app.command()
+def score(scale: SlateScale = 1.0, runs: Runs = 1, json: Json = None, cores: Cores = 2) -> None:
+    """1 M slates of 100 from files to files of scores: rows a second, and the share of the machine's limit."""
+    _bench(lambda bench: torch_room.bench_score(bench, round(scale * 1_000_000)), cores, runs, "1g", json)
 
 
 app.command()(quality)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from pyspark.sql import DataFrame
 
 from recspark.errors import LineageError
 from recspark.runtime.job import Job, find_jobs, in_flow_order, tables_read
 from recspark.tables import CLEAN_EVENTS, HISTORIES, INTERACTIONS, POPULARITY, REQUESTS, SOURCE_CANDIDATES
 from recspark.tables.horizon import Horizon
-from recspark.tables.lineage import At, LabelRows, LearnRows, Of, Previous
+from recspark.tables.lineage import At, LabelRows, LearnRows, Of, Previous, Spread
 
 
 def build_a(interactions: LearnRows, requests: DataFrame, *, horizon: Horizon, max_length: int = 50, seed: int) -> DataFrame: ...
@@ -57,6 +57,28 @@ def test_parameters_are_what_stands_after_the_star_less_what_is_injected():
     assert section.model_validate({"seed": 3}).model_dump() == {"max_length": 50, "seed": 3}
     with pytest.raises(ValidationError, match="max_lenght"):
         section.model_validate({"seed": 3, "max_lenght": 9})
+
+
+class Shared(BaseModel):
+    """Knobs of several jobs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    depth: PositiveInt = 2
+    width: int = 5
+
+
+def build_spread(requests: DataFrame, *, seed: int, shared: Annotated[Shared, Spread()] = Shared()) -> DataFrame: ...  # noqa: B008
+
+
+def test_knobs_that_jobs_share_stand_in_the_section_and_are_gathered_for_the_function():
+    job = Job(build_spread, writes=HISTORIES)
+    section = job.section.model_validate({"seed": 3, "width": 7})
+    assert section.model_dump() == {"seed": 3, "depth": 2, "width": 7}
+    assert job.arguments(section) == {"seed": 3, "shared": Shared(depth=2, width=7)}
+    for wrong in ({"depth": 0}, {"shared": {}}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            job.section.model_validate({"seed": 3, **wrong})
 
 
 def test_a_parameter_that_names_no_table_is_refused_by_name():
