@@ -43,6 +43,7 @@ def make_slates(n: int, first: int, seed: int) -> dict[str, np.ndarray]:
     popular = rng.zipf(1.3, (n, N_HISTORY + N_SLOTS)) % N_ITEMS
     return {
         "request_idx": np.arange(first, first + n, dtype=np.int64),
+        "user_idx": np.arange(first, first + n, dtype=np.int64),
         "history_items": popular[:, :N_HISTORY].astype(np.int32),
         "history_types": np.ones((n, N_HISTORY), np.int32),
         "history_ages": np.sort(rng.integers(0, 400, (n, N_HISTORY)).astype(np.float32), axis=1)[:, ::-1].copy(),
