@@ -183,7 +183,8 @@ def _position_losses(
         assert log_popularity is not None
         candidates, own = targets.unique(return_inverse=True)
         scores = (speaking @ model.catalogue(candidates).T).float() + (0 if biases is None else biases[candidates])
-        return in_batch_loss(scores, ~_holds(batch.seen, candidates)[row_of], own, log_popularity[candidates])
+        held = _holds(torch.cat([batch.seen, batch.targets], dim=1), candidates)
+        return in_batch_loss(scores, ~held[row_of], own, log_popularity[candidates])
     positive = (speaking.float() * model.catalogue(targets)).sum(1) + (0 if biases is None else biases[targets])
     if knobs.name == "softmax":
         items = model.item_vectors()
@@ -201,9 +202,11 @@ def _position_losses(
     return binary_loss(positive, negative, gbce_beta(negative.shape[1], model.catalogue.n_items, calibration))
 
 
-def _holds(seen: Tensor, candidates: Tensor) -> Tensor:
-    """B x M bool: whether each row's `seen` (B x H) holds each of the candidates (M, ascending)."""
-    place = torch.searchsorted(candidates, seen).clamp(max=len(candidates) - 1)
-    held = torch.zeros(len(seen), len(candidates), dtype=torch.bool, device=seen.device)
-    # A place that another item is searched for must not undo one that is held.
-    return held.scatter_reduce(1, place, candidates[place] == seen, "amax") if len(candidates) else held
+def _holds(items: Tensor, candidates: Tensor) -> Tensor:
+    """B x M bool: whether each row's `items` (B x H) hold each of the candidates (M, ascending)."""
+    held = torch.zeros(len(items), len(candidates), dtype=torch.bool, device=items.device)
+    if len(candidates):
+        place = torch.searchsorted(candidates, items).clamp(max=len(candidates) - 1)
+        rows, columns = (candidates[place] == items).nonzero(as_tuple=True)
+        held[rows, place[rows, columns]] = True
+    return held

@@ -131,8 +131,6 @@ def test_in_batch_negatives_are_the_others_targets_that_the_row_does_not_hold():
     columns = with_next_targets(make_sequences(2))
     columns["items"][:], columns["targets"][:] = -1, -1
     columns["items"][:, :2], columns["targets"][:, :2] = [[0, 1], [1, 4]], [[1, 2], [4, 5]]
-    columns["seen_items"] = columns["items"].copy()
-    columns["seen_items"] = torch.tensor([[0, 1, 2], [1, 4, 5]]).numpy()
     model, batch = build(KNOBS), to_batch(columns)
     # So popular that each is always there.
     losses, _ = next_item_loss(model, batch, NextItemLossKnobs(name="in_batch"), torch.zeros(N_ITEMS))

@@ -160,7 +160,7 @@ def test_golden_losses(name, loss, expected):
     losses, weights = next_item_loss(model, batch, NextItemLossKnobs(name=loss), popularity)
     if expected is None:
         targets = batch.targets
-        free = [{*targets[targets >= 0].tolist()} - {*row.tolist()} for row in batch.seen]
+        free = [{*targets[targets >= 0].tolist()} - {*row.tolist()} - {*own.tolist()} for row, own in zip(batch.seen, targets, strict=True)]
         own_row = [row for row in range(8) for _ in range(int((targets[row] >= 0).sum()))]
         own = [sum(1 for _ in free[row] - {int(t)}) for row, t in zip(own_row, targets[targets >= 0], strict=True)]
         expected = np.mean([math.log(1 + n) for n in own])
