@@ -12,8 +12,8 @@ from recspark.kernels.masks import Mask, count_items, is_masked, takes_place
 RANKER_RUNG, SOURCE_RUNG, POPULARITY_RUNG = 0, 1, 2
 # "No source": what only the ranker's list held.
 NO_SOURCE = -1
-# How a source's rows are explained, where not by neighbours: by vectors, or not at all.
-BY_VECTORS, BY_NOTHING = -1, -2
+# How the rows of a source are explained that says of no item what it adds.
+BY_NOTHING = -1
 
 
 @njit(cache=True)
@@ -158,7 +158,8 @@ def _weigh_by_neighbours(item: int, past: np.ndarray, similar: tuple[np.ndarray,
 
 
 @njit(cache=True)
-def _weigh_by_vectors(item: int, past: np.ndarray, of: np.ndarray, vectors: np.ndarray, weights: np.ndarray) -> None:
+def _weigh_by_vectors(item: int, past: np.ndarray, of_items: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> None:
+    of, vectors = of_items
     for j in range(past.size):
         weights[j] = _cosine(past[j], item, of, vectors)
 
@@ -174,8 +175,7 @@ def explain(
     n_because: int,
     means: np.ndarray,
     similar: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...],
-    vectors_of: np.ndarray,
-    vectors: np.ndarray,
+    vectors: tuple[tuple[np.ndarray, np.ndarray], ...],
 ) -> np.ndarray:
     """For each recommended item the history items that speak for it most, best first: [items x n_because], then -1.
 
@@ -187,9 +187,9 @@ def explain(
         counts: [n] how many of `items` and `sources` are each request's.
         histories, lengths: [n x L] history items that may be named, oldest first, and how many of the L count.
         available: [n_items] bool, by item index; an item beyond its end is not available.
-        means: by source (the last one of NO_SOURCE): a place in `similar`, BY_VECTORS or BY_NOTHING.
+        means: by source (the last one of NO_SOURCE): a place in `similar`, behind those one in `vectors`, or BY_NOTHING.
         similar: (of, neighbours, scores), ascending by `of`: what an item of the history (`of`) adds to a neighbour; all of the same types.
-        vectors_of, vectors: [m] ascending items, [m x D].
+        vectors: (of [m], vectors [m x D]), ascending by `of`; all of the same types.
     """
     because = np.full((items.size, n_because), -1, dtype=np.int32)
     begin = 0
@@ -210,10 +210,10 @@ def explain(
             own = means[sources[r]]
             if own == BY_NOTHING:
                 continue
-            if own == BY_VECTORS:
-                _weigh_by_vectors(items[r], past, vectors_of, vectors, weights)
-            else:
+            if own < len(similar):
                 _weigh_by_neighbours(items[r], past, similar[own], weights)
+            else:
+                _weigh_by_vectors(items[r], past, vectors[own - len(similar)], weights)
             weights[past == items[r]] = 0.0
             _take_best(past, weights, because[r])
         begin += counts[i]

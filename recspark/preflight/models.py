@@ -47,6 +47,9 @@ MODELS: Mapping[str, Model] = {
         user_knn_work, levers=("max_users_per_item", "n_neighbours", "n_probes", "max_exact_users"), blocks="n_blocks"
     ),
     "source_candidates_als": Model(als_candidates_work, levers=("rank",), told={"rank": "vectors_als.rank"}),
+    "source_candidates_next_item": Model(
+        als_candidates_work, levers=("n_candidates",), told={"rank": "next_item_models.model.embedding_size"}
+    ),
     "source_candidates_item_knn": _from_lists("item_knn"),
     "source_candidates_item_next": _from_lists("item_next"),
     "source_candidates_rp3beta": _from_lists("rp3beta"),

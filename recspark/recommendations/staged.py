@@ -14,7 +14,7 @@ from recspark.columns import RANKER, RUNGS
 from recspark.errors import ConfigError, ContractError
 from recspark.handover.arrays import Published
 from recspark.kernels.frozen import frozen
-from recspark.kernels.ladder import BY_NOTHING, BY_VECTORS, climb, explain
+from recspark.kernels.ladder import BY_NOTHING, climb, explain
 from recspark.kernels.masks import mask_of
 from recspark.kernels.ragged import allow_lists, as_ragged
 from recspark.recommendations.fallback import Fallback, fallback_of
@@ -24,6 +24,7 @@ from recspark.tables.lineage import (
     ItemFeatures,
     ItemPopularity,
     KnnNeighbours,
+    NextItemVectors,
     NextNeighbours,
     WalkNeighbours,
 )
@@ -33,6 +34,7 @@ TOO_FEW = "too few items are left that may be offered"
 NOTHING = "no item is left that may be offered"
 
 Similar = tuple[np.ndarray, np.ndarray, np.ndarray]
+Vectors = tuple[np.ndarray, np.ndarray]
 
 # One row an item (reason 0) and one for each of its reasons (1, 2, ...).
 _SLOT_COLUMNS = "request_idx bigint, place int, reason int, item_idx int, score float, source string, rung string"
@@ -116,7 +118,7 @@ def _fill_batch(
     fallback: Fallback,
     means: np.ndarray,
     similar: tuple[Similar, ...],
-    vectors: Sequence[np.ndarray],
+    vectors: tuple[Vectors, ...],
     n_because: int,
 ) -> pa.RecordBatch:
     """The slots of a batch of requests: items by the ladder, then their reasons."""
@@ -135,7 +137,7 @@ def _fill_batch(
         len(sources),
     )
     citable = _as_matrix(*as_ragged(batch.column("citable")))
-    because = explain(counts, filled, source_codes, *citable, fallback.available, n_because, means, similar, *vectors)
+    because = explain(counts, filled, source_codes, *citable, fallback.available, n_because, means, similar, vectors)
     request_idx = batch.column("request_idx").to_numpy(zero_copy_only=False)
     places = np.arange(filled.size) - np.repeat(np.cumsum(counts) - counts, counts) + 1
     # As in `_means_of`.
@@ -165,19 +167,20 @@ def _similar_of(item_neighbours: Published | None, lists_of: str) -> Similar:
     return frozen(idx, np.int64), frozen(neighbour_idx, np.int64), frozen(score, np.float32)
 
 
-def _means_of(sources: Sequence[str], of_neighbours: Sequence[str]) -> np.ndarray:
+def _means_of(sources: Sequence[str], of_neighbours: Sequence[str], of_vectors: Sequence[str]) -> np.ndarray:
     """How each source's rows are explained (kernels.ladder.explain), and last those of no source."""
+    places = {name: place for place, name in enumerate([*of_neighbours, *of_vectors])}
     # Neighbours of a user are people, who are never named: what speaks for their items is what the same people use.
-    means = {"als": BY_VECTORS, **{name: place for place, name in enumerate(of_neighbours)}, "user_knn": of_neighbours.index("item_knn")}
+    means = {**places, "user_knn": places["item_knn"]}
     # The popularity rung's code stands behind the sources'; NO_SOURCE (-1) reads the entry at the end.
     return np.array([*(means.get(source, BY_NOTHING) for source in sources), BY_NOTHING, BY_NOTHING])
 
 
-def _vectors_of(item_vectors: Published | None) -> list[np.ndarray]:
+def _vectors_of(item_vectors: Published | None) -> Vectors:
     """idx [m], vector [m x D]; likewise."""
     known = item_vectors.arrays() if item_vectors else {}
     idx, vector = frozen(known.get("idx", np.empty(0)), np.int64), frozen(known.get("vector", np.empty(0)), np.float32)
-    return [idx, vector if vector.ndim == 2 else vector.reshape(0, 1)]
+    return idx, vector if vector.ndim == 2 else vector.reshape(0, 1)
 
 
 def _items() -> Column:
@@ -221,7 +224,8 @@ def build_staged(
     next_neighbours: NextNeighbours | None,
     walk_neighbours: WalkNeighbours | None,
     ease_neighbours: EaseNeighbours | None,
-    item_vectors: AlsItemVectors | None,
+    als_vectors: AlsItemVectors | None,
+    next_item_vectors: NextItemVectors | None,
     ranked: DataFrame | None,
     user_lists: DataFrame | None,
     *,
@@ -251,10 +255,12 @@ def build_staged(
         raise ConfigError(f"staged_recommendations.sources is {sources}: name at least one candidate source, each once, not {RANKER!r}")
 
     of_neighbours = {"item_knn": knn_neighbours, "item_next": next_neighbours, "rp3beta": walk_neighbours, "ease": ease_neighbours}
+    of_vectors = {"als": als_vectors, "next_item": next_item_vectors}
 
     def fill(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         fallback = fallback_of(item_popularity, item_features)
-        means, vectors = _means_of(sources, list(of_neighbours)), _vectors_of(item_vectors)
+        means = _means_of(sources, list(of_neighbours), list(of_vectors))
+        vectors = tuple(_vectors_of(one) for one in of_vectors.values())
         similar = tuple(_similar_of(one, lists_of.get(name, "history")) for name, one in of_neighbours.items())
         for batch in batches:
             if batch.num_rows:

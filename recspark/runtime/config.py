@@ -22,7 +22,6 @@ from recspark.runtime.misfits import meant, misfits
 from recspark.runtime.rules import cross_problems, unfilled
 from recspark.tables.lineage import Source
 
-
 # Models have files of their own: the folder of conf, and setting, that name one, and the job that trains it.
 FAMILIES = {"ranker": "rankers", "next_item": "next_item_models"}
 

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -118,8 +119,8 @@ class Preflight:
 
     def knobs(self, job: str) -> dict[str, Any]:
         """The job's parameters, and those of others that its work depends on."""
-        told = {knob: path.split(".") for knob, path in MODELS[job].told.items()}
-        others = {knob: getattr(self._config.jobs[section], name) for knob, (section, name) in told.items()}
+        told = {knob: path.split(".", 1) for knob, path in MODELS[job].told.items()}
+        others = {knob: attrgetter(name)(self._config.jobs[section]) for knob, (section, name) in told.items()}
         return {**others, **dict(self._config.jobs[job])}
 
     def judge(self, job: str, scope: Scope) -> Verdict:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recspark.kernels.ladder import BY_NOTHING, BY_VECTORS, NO_SOURCE, best_source, climb, explain
+from recspark.kernels.ladder import BY_NOTHING, NO_SOURCE, best_source, climb, explain
 from tests.kernels.masked import World
 
 
@@ -112,10 +112,9 @@ def explained(items, history, neighbours=(), vectors=(), n_because=2, sources=No
         np.array([len(history)]),
         ~np.isin(np.arange(9), unavailable),
         n_because,
-        np.array([0, 1, BY_VECTORS, BY_NOTHING, BY_NOTHING]),
+        np.array([0, 1, 2, BY_NOTHING, BY_NOTHING]),
         (lists_of(neighbours), lists_of(others)),
-        vectors_of,
-        matrix,
+        ((vectors_of, matrix),),
     )
     return [[item for item in row if item >= 0] for row in found.tolist()]
 
@@ -172,7 +171,6 @@ def test_reasons_stay_with_their_request(counts):
         1,
         np.array([0]),
         (lists_of([(1, 7, 0.5), (2, 7, 0.5)]), lists_of([])),
-        np.zeros(0, dtype=np.int64),
-        np.zeros((0, 1), dtype=np.float32),
+        ((np.zeros(0, dtype=np.int64), np.zeros((0, 1), dtype=np.float32)),),
     )
     assert found.ravel().tolist() == [1] * counts[0] + [2] * counts[1]

@@ -46,7 +46,9 @@ def arrays(tmp_path_factory):
         "next_neighbours": NO_NEIGHBOURS,
         "ease_neighbours": NO_NEIGHBOURS,
         # 4 points as 2 does.
-        "item_vectors": {"idx": np.array([2, 4]), "vector": np.array([[1, 0], [2, 0]], np.float32)},
+        "als_vectors": {"idx": np.array([2, 4]), "vector": np.array([[1, 0], [2, 0]], np.float32)},
+        # 3 points as 1 does.
+        "next_item_vectors": {"idx": np.array([1, 3]), "vector": np.array([[0, 1], [0, 2]], np.float32)},
     }
     return {name: publish(part, folder) for name, part in parts.items()}
 
@@ -204,7 +206,7 @@ def test_no_neighbours_no_vectors_no_popularity(table, arrays, tmp_path):
         "item_popularity": {"item_idx": np.zeros(0, np.int32), "score": np.zeros(0)},
         "knn_neighbours": NO_NEIGHBOURS,
         "walk_neighbours": NO_NEIGHBOURS,
-        "item_vectors": {"idx": np.zeros(0, np.int64), "vector": np.zeros(0, np.float32)},
+        "als_vectors": {"idx": np.zeros(0, np.int64), "vector": np.zeros(0, np.float32)},
     }
     nothing = {name: publish(part, str(tmp_path)) for name, part in empty.items()}
     row = staged(table, arrays | nothing, {1: {"k": 2, "history": [1, 2], "als": [3]}}, n_because=1)[1]
@@ -222,8 +224,14 @@ def by_source(table, arrays, source, lists=None, history=(2, 1, 0), **knobs):
 
 
 def test_reasons_are_those_of_the_source_that_made_the_row(table, arrays, tmp_path):
-    # 3 is like 0 and 1 by item_knn, like 2 by the walks, like nothing by vectors; of people's neighbours speaks what they use.
-    expected = {"item_knn": ["item-0", "item-1"], "rp3beta": ["item-2"], "user_knn": ["item-0", "item-1"], "als": []}
+    # 3 is like 0 and 1 by item_knn, like 2 by the walks, like nothing by ALS, like 1 by what comes next; of people's neighbours speaks what they use.
+    expected = {
+        "item_knn": ["item-0", "item-1"],
+        "rp3beta": ["item-2"],
+        "user_knn": ["item-0", "item-1"],
+        "als": [],
+        "next_item": ["item-1"],
+    }
     assert {source: by_source(table, arrays, source) for source in expected} == expected
     # Whose lists are added up is the source's own setting: 1 stands in that of 3.
     turned = publish({"idx": np.array([3]), "neighbour_idx": np.array([1]), "score": np.array([0.9], np.float32)}, str(tmp_path))
@@ -233,7 +241,7 @@ def test_reasons_are_those_of_the_source_that_made_the_row(table, arrays, tmp_pa
 
 def test_a_source_whose_model_is_switched_off_has_no_reasons(table, arrays):
     assert by_source(table, arrays | {"knn_neighbours": None}, "item_knn") == []
-    assert by_source(table, arrays | {"item_vectors": None}, "als") == []
+    assert by_source(table, arrays | {"als_vectors": None}, "als") == []
 
 
 def test_what_the_user_blocks_is_no_reason(table, arrays):
@@ -251,9 +259,9 @@ def test_what_the_user_blocks_is_no_reason(table, arrays):
 def test_neighbours_and_vectors_are_optional_and_of_one_source_each():
     inputs = {one.parameter: one for one in JOB.inputs}
     of = {"knn_neighbours": "item_knn", "next_neighbours": "item_next", "walk_neighbours": "rp3beta", "ease_neighbours": "ease"}
-    for parameter, source in {**of, "item_vectors": "als"}.items():
+    for parameter, source in {**of, "als_vectors": "als", "next_item_vectors": "next_item"}.items():
         assert inputs[parameter].optional
-        assert f"source = '{source}'" in inputs[parameter].marker.where
+        assert inputs[parameter].source == source
 
 
 def test_partitions_and_row_order_change_nothing(table, arrays):
@@ -300,4 +308,4 @@ def test_candidates_of_other_sources_are_named(table, arrays):
 @pytest.mark.parametrize("knobs", [{"sources": []}, {"sources": ["als", "als"]}, {"sources": ["ranker"]}])
 def test_knobs_out_of_range(knobs):
     with pytest.raises(ConfigError, match=f"staged_recommendations.{next(iter(knobs))} is "):
-        build_staged(*[None] * 17, **knobs)
+        build_staged(*[None] * 18, **knobs)

@@ -17,7 +17,7 @@ MODULES = [
     "recspark.runtime.store",
     "recspark.runtime.river",
     *(f"recspark.{room}.work" for room in ROOMS),
-    *(f"recspark.handover.{name}" for name in ("arrays", "plan", "export", "decode", "reader", "scores")),
+    *(f"recspark.handover.{name}" for name in ("arrays", "plan", "export", "decode", "reader", "results")),
     "recspark.tables.contract",
     "recspark.kernels.topk",
     "recspark.columns",

@@ -75,10 +75,10 @@ def test_every_configuration_fits(path: Path):
     from recspark.runtime import config
 
     jobs = find_jobs()
-    if path.name == "base.yaml" or path.parent.name in ("env", "ranker"):
+    if path.name == "base.yaml" or path.parent.name in ("env", *config.FAMILIES):
         env = path.stem if path.parent.name == "env" else "local"
         minimal = {"events": {"path": "x.csv", "columns": {"user_id": "u", "item_id": "i", "event_at": "t"}, "types": {"view": 1}}}
-        layers = config.load_layers(None, env, [f"ranker={path.stem}"] if path.parent.name == "ranker" else [])
+        layers = config.load_layers(None, env, [f"{path.parent.name}={path.stem}"] if path.parent.name in config.FAMILIES else [])
         assert config.check({**layers, **minimal}, jobs)
     else:
         assert config.check(config.load_layers(str(path), "local", []), jobs)

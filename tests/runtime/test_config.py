@@ -247,7 +247,11 @@ def models_in(annotation: Any) -> set[type[BaseModel]]:
 @pytest.fixture(scope="module")
 def written() -> dict[str, Any]:
     """base.yaml and the ranker's sections as they are written, interpolations too."""
-    return {name: value for file in ("base.yaml", "ranker/default.yaml", "next_item/default.yaml") for name, value in yaml.safe_load(_text(file)).items()}
+    return {
+        name: value
+        for file in ("base.yaml", "ranker/default.yaml", "next_item/default.yaml")
+        for name, value in yaml.safe_load(_text(file)).items()
+    }
 
 
 def _text(file: str) -> str:

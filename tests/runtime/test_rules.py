@@ -66,7 +66,7 @@ def test_the_shop_fits(jobs: dict[str, Job]):
     [
         (
             ["sources=[als, itemknn]"],
-            "sources: 'itemknn' is not among the candidate sources (als, ease, item_knn, item_next, popular, rp3beta, user_knn)",
+            "sources: 'itemknn' is not among the candidate sources (als, ease, item_knn, item_next, next_item, popular, rp3beta, user_knn)",
         ),
         (["sources=[als, als, popular]"], "sources: 'als' stands there twice; name it once"),
         (["sources=[als]", "champion.sources=[popular]"], "champion.sources: 'popular' is not among sources (als)"),
