@@ -100,4 +100,5 @@ def test_memory_of_large_tensors_is_kept_for_the_next_ones():
         torch.ones(1 << 24)  # 64 MB, 16,384 pages
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    assert sorted(page_faults() for _ in range(5))[2] < 1000
+    # The first ones grow the heap.
+    assert max([page_faults() for _ in range(32)][-8:]) < 1000
