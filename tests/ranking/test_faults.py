@@ -95,6 +95,7 @@ def test_sigterm_is_noted_and_what_was_there_before_returns():
 # In a process of its own: after an allocation that failed glibc goes on in another arena, where large blocks are never kept.
 PAGE_FAULTS = """
 import resource, torch
+from recspark.ranking.processes import keep_memory
 
 def page_faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
