@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # Longer than reading a file and evaluating a share; shorter than a night lost to a process that hangs.
 TIMEOUT = timedelta(minutes=20)
 
@@ -72,11 +76,23 @@ class Processes:
         return torch.sparse_coo_tensor(torch.cat(all_rows)[None], torch.cat(all_values), gradient.shape, check_invariants=False).coalesce()
 
 
+def keep_memory() -> None:
+    """Let this process keep the memory of large tensors for the next ones, instead of giving it back and taking it anew, page by page.
+
+    By default glibc maps every block above 32 MB afresh and trims its heap: with the default ranker on a CPU two thirds of
+    the time of scoring go there, and a quarter of training's. Where there is no glibc nothing happens.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
 def this_process() -> Processes:
     """Who the launcher's environment says this is (RANK, WORLD_SIZE, LOCAL_RANK); alone without one.
 
     Enough for work that needs no word from the others: nobody waits, so a slow share times nobody out.
     """
+    keep_memory()
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -71,8 +71,7 @@ def als(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[list[int] | None, typer.Option(help="Once for each rank.")] = None,
-    with_mllib: SlateScale = Annotated[float, typer.Option(help="Times a million slates of 100 candidates; at 1 their files take some 3 GB.")]
-WithMllib = True,
+    with_mllib: WithMllib = True,
     mllib_scale: Annotated[float, typer.Option(help="Share of the world that MLlib gets.")] = 0.1,
     cores: Cores = 2,
     memory: Memory = "3g",
@@ -101,8 +100,7 @@ def topk(
     runs: Runs = 3,
     json: Json = None,
     rank: Annotated[int, typer.Option(help="Factors.")] = 64,
-    with_mllib: SlateScale = Annotated[float, typer.Option(help="Times a million slates of 100 candidates; at 1 their files take some 3 GB.")]
-WithMllib = True,
+    with_mllib: WithMllib = True,
     cores: Cores = 2,
     memory: Memory = "3g",
 ) -> None:
@@ -128,7 +126,7 @@ def cluster_(scale: Scale = 0.5, runs: Runs = 3, json: Json = None) -> None:
 
 
 @app.command()
-def loader(scale: SlateScale = 0.1, runs: Runs = 3, json: Json = None, cores: Cores = 2) -> None:
+def loader(scale: SlateScale = 0.03, runs: Runs = 3, json: Json = None, cores: Cores = 2) -> None:
     """Slates from files to the default ranker: against pyarrow alone, against memory, and what training waits."""
     _bench(lambda bench: torch_room.bench_loader(bench, round(scale * 1_000_000)), cores, runs, "1g", json)
 

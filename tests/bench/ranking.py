@@ -30,7 +30,7 @@ from recspark.ranking.models.build import build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
 from recspark.ranking.optimisers import decay_groups
 from recspark.ranking.options import TrainingOptions
-from recspark.ranking.processes import Processes
+from recspark.ranking.processes import Processes, keep_memory
 from recspark.ranking.score import score_slates
 from recspark.ranking.steps import Updates
 from recspark.ranking.train import RankerOptions, train_ranker
@@ -170,6 +170,7 @@ def _loader(slates: SlateBatch) -> DataLoader:  # type: ignore[type-arg]
 
 def train_from_memory(folder: str, n: int, threads: int) -> Timed:
     """recspark's trainer, its batches made from arrays in memory."""
+    keep_memory()
     torch.set_num_threads(threads)
     slates, model = _in_memory(folder, n)
     n_steps = -(-n // OPTIONS.global_batch_size)
@@ -259,7 +260,8 @@ def score(folder: str, n: int, threads: int) -> Timed:
 
 
 def forward(folder: str, n: int, threads: int, batch_size: int = 256) -> Timed:
-    """The model alone, on one batch in memory again and again; and the arithmetic of a slate."""
+    """The model alone, on one batch in memory again and again; and the arithmetic of a slate's matrix products."""
+    keep_memory()
     torch.set_num_threads(threads)
     slates, model = _in_memory(folder, min(n, 2048))
     batch = map_tensors(slates, lambda tensor: tensor[:batch_size])

@@ -20,6 +20,10 @@ MOST_IN_MEMORY = 100_000
 N_TABLE, TABLE_SIZE, TABLE_STEPS = 10_000_000, 16, 20
 
 
+def _both(measured: tuple[list[Measured], list[Measured]]) -> dict[str, list[Measured]]:
+    return {"ours_measured": measured[0], "peer_measured": measured[1]}
+
+
 def _seconds(runs: list[Measured]) -> list[float]:
     return [run.seconds for run in runs]
 
@@ -45,6 +49,8 @@ def bench_loader(bench: Bench, n: int) -> None:
     bench.now(f"world: {_data(n)}")
     for size in {n, few}:
         bench.peer.call(write_slates, folder, size)
+    for side, how in ((own, "recspark"), (bench.peer, "pyarrow"), (bench.peer, "petastorm")):
+        side.call(ranking.decode, folder, few, how)  # imports, and the files into the machine's cache: in no figure
     for how, target in (("pyarrow", DECODE_TARGET), ("petastorm", None)):
         name = {"pyarrow": "pyarrow alone", "petastorm": "Petastorm's batch reader"}[how]
         measured = bench.rounds(
@@ -55,7 +61,7 @@ def bench_loader(bench: Bench, n: int) -> None:
         same = measured[0][-1].result == measured[1][-1].result
         check = Check(same, f"{measured[0][-1].result['rows']:,} rows on both sides" if same else "other rows")
         label = "row groups to arrays, through Petastorm"
-        bench.add(compare(label, *map(_seconds, measured), name, target=target, check=check, data=_data(few)))
+        bench.add(compare(label, *map(_seconds, measured), name, target=target, check=check, data=_data(few), **_both(measured)))
     measured = bench.rounds(
         "an epoch from files and from memory",
         lambda: own.measure(ranking.train, folder, few, bench.cores),
@@ -70,6 +76,7 @@ def bench_loader(bench: Bench, n: int) -> None:
             target=MEMORY_TARGET,
             check=check,
             data=_data(few),
+            **_both(measured),
         )
     )
     if n > few:
@@ -94,7 +101,7 @@ def bench_train(bench: Bench, n: int) -> None:
         speeds = [n / run.seconds for run in measured[0]]
         bench.say(f"  {sorted(speeds)[len(speeds) // 2]:,.0f} examples a second")
         label, check = f"{name}, one process, threads: {threads}", _losses_agree(*measured)
-        bench.add(compare(label, *map(_seconds, measured), PLAIN, target=PLAIN_TARGET, check=check, data=_data(n)))
+        bench.add(compare(label, *map(_seconds, measured), PLAIN, target=PLAIN_TARGET, check=check, data=_data(n), **_both(measured)))
     measured = bench.rounds(
         f"{name}, two processes and one",
         lambda: own.measure(ranking.train_in_processes, folder, n, 2),
@@ -102,14 +109,20 @@ def bench_train(bench: Bench, n: int) -> None:
     )
     check = _losses_agree(*measured, tolerance=1e-3)
     label = f"{name}, two processes of one core"
-    bench.add(compare(label, *map(_seconds, measured), "one process of one core", target=TWO_TARGET, check=check, data=_data(n)))
+    bench.add(
+        compare(
+            label, *map(_seconds, measured), "one process of one core", target=TWO_TARGET, check=check, data=_data(n), **_both(measured)
+        )
+    )
     measured = bench.rounds(
         "a large table",
         lambda: own.measure(ranking.table_steps, N_TABLE, TABLE_SIZE, "rowwise", TABLE_STEPS, bench.cores),
         lambda: bench.peer.measure(ranking.table_steps, N_TABLE, TABLE_SIZE, "dense", TABLE_STEPS, bench.cores),
     )
     table = f"{N_TABLE:,} x {TABLE_SIZE}, 6,400 rows a batch"
-    bench.add(compare("an update of an embedding table, row by row", *map(_seconds, measured), "dense AdamW", data=table))
+    bench.add(
+        compare("an update of an embedding table, row by row", *map(_seconds, measured), "dense AdamW", data=table, **_both(measured))
+    )
 
 
 def bench_score(bench: Bench, n: int) -> None:

@@ -69,7 +69,7 @@ def differences(spark, one: Path, other: Path) -> dict[str, str]:
     ("job", "work"),
     [
         ("vectors_als", "warehouse/vectors/**/*.parquet"),
-        ("rankers", "warehouse/_rankers/*/checkpoint*"),
+        ("rankers", "warehouse/_rankers/*/checkpoints/*.pt"),
         ("recommendations", "warehouse/gates/_delta_log/*.json"),
     ],
 )

@@ -27,6 +27,7 @@ MODULES = [
 ALLOWED = {
     "recspark.runtime.store": "import delta.tables",
     "recspark.handover.decode": "import petastorm.arrow_reader_worker",
+    "recspark.handover.reader": "import recspark.handover.decode",
     "recspark.tables.contract": "def check(): import pyspark",
     "recspark.handover.export": "import pyspark.sql",
     "recspark.ranking.work": "import recspark.handover.reader\nimport torch",
