@@ -179,7 +179,7 @@ def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
     rows = make_sequences(10)
     rows["event_types"][:] = np.minimum(rows["event_types"], 1)
     rows["times"][:] = 0
-    bare = {name: array for name, array in rows.items() if not name.startswith("user_")}
+    bare = {name: array for name, array in rows.items() if name not in ("user_numbers", "user_categories")}
     plan = sequence_plan(plan_of(tmp_path / "bare", "fit", bare))
     fitted = fit_sequence_dimensions(plan, ItemTable(item_features), length=5, seed=0)
     # One event type tells nothing; the model reads less than the rows hold.
@@ -191,8 +191,8 @@ def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
 
 
 def test_rows_that_hold_every_item_have_no_negatives(arguments, tmp_path):
-    rows = make_sequences(4, length=N_ITEMS)
-    rows["items"] = np.tile(np.arange(N_ITEMS, dtype=np.int32), (4, 1))
+    rows = make_sequences(20, length=N_ITEMS)
+    rows["items"] = np.tile(np.arange(N_ITEMS, dtype=np.int32), (20, 1))
     rows["length"][:] = N_ITEMS
     with pytest.raises(TrainingError, match="holds all 12 items"):
         train_next_item_model(**arguments(sequences=plan_of(tmp_path / "all", "fit", rows), loss=NextItemLossKnobs(name="bpr")))
