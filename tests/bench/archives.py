@@ -81,6 +81,22 @@ def _clicks(path: Path) -> Iterator[Row]:
         yield from ((session, item, place) for place, item in enumerate(line.split()))
 
 
+def write_sasrec_ml_1m(archive: Path, target: Path) -> None:
+    """A line an event, user and item, each user's in their order."""
+    events = enumerate(line.split() for line in _lines(archive / "sasrec_ml-1m.txt"))
+    _write(target / "events.csv", ("user", "item", "place"), ((user, item, place) for place, (user, item) in events))
+
+
+def write_s3rec(name: str) -> Callable[[Path, Path], None]:
+    """Zhou et al. 2020: a line a user, the user's number, then items in their order."""
+
+    def write(archive: Path, target: Path) -> None:
+        events = enumerate(_pairs(archive / f"{name}.txt"))
+        _write(target / "events.csv", ("user", "item", "place"), ((*pair, place) for place, pair in events))
+
+    return write
+
+
 # Name -> the archive's folder, and what reads it.
 ARCHIVES: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "ncf-ml-1m": ("ncf-ml-1m", write_ncf),
@@ -88,4 +104,7 @@ ARCHIVES: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "ml-100k": ("ml-100k", write_ml_100k),
     "ml-1m-ratings": ("ml-1m", write_ml_1m),
     "session-diginetica": ("session-diginetica", write_diginetica),
+    "ml-1m-next": ("ml-1m", write_sasrec_ml_1m),
+    "s3rec-beauty": ("s3rec", write_s3rec("Beauty")),
+    "s3rec-sports": ("s3rec", write_s3rec("Sports_and_Outdoors")),
 }

@@ -16,6 +16,7 @@ RENDLE = "Rendle et al."
 IRSPACK = "irspack"
 ITEMKNN = "primary source of this split"
 SURPRISE = "Surprise"
+KLENITSKIY = "cross-entropy reruns of SASRec"
 DATA = "counted from the data"
 
 
@@ -81,6 +82,10 @@ def _sessions(
     return [Figure(model, source, metric, 20, value, aim, reference, margin) for metric, value in values if value is not None]
 
 
+def _next(model: str, hit_rate: float | None, ndcg: float | None, aim: Aim, reference: str) -> tuple[Figure, ...]:
+    return tuple(_pair(model, "next_item", ("hit_rate", "ndcg"), 10, (hit_rate, ndcg), aim, reference))
+
+
 def _ratings(rmse: float) -> tuple[Figure, ...]:
     return (
         Figure("biased ALS", "als", "rmse", 0, rmse, "reach", SURPRISE),
@@ -91,6 +96,7 @@ def _ratings(rmse: float) -> tuple[Figure, ...]:
 NCF = "leave-one-out, 99 stored negatives, ties "
 GOWALLA = "train/test of LightGCN, all items ranked, train masked"
 SESSIONS = "every prefix of the test sessions, the next click"
+NEXT = "leave-one-out in order, all items ranked, seen masked"
 FOLDS = "5-fold cross-validation"
 
 TRIALS = (
@@ -173,5 +179,27 @@ TRIALS = (
             "neighbours_item_knn.shrinkage=10",
             "source_candidates_item_knn.max_history=1",
         ),
+    ),
+    Trial(
+        "ml-1m-next",
+        "ml-1m-next.yaml",
+        NEXT,
+        _next("SASRec, full cross-entropy", 0.3159, 0.1857, "reach", KLENITSKIY),
+        seeds=(0, 1, 2),
+        seed_of="next_item_models.seed",
+        assignments=("sources=[next_item]",),
+    ),
+    *(
+        Trial(
+            f"s3rec-{name}",
+            "s3rec.yaml",
+            NEXT,
+            (
+                Figure("popularity", "popular", "hit_rate", 10, popularity, "check", DATA),
+                *_next("SASRec, full cross-entropy", hit_rate, ndcg, "reach", KLENITSKIY),
+            ),
+            assignments=(f"warehouse=warehouse/bench/s3rec-{name}",),
+        )
+        for name, popularity, hit_rate, ndcg in (("beauty", 0.0135, 0.0921, 0.0531), ("sports", 0.0091, 0.0569, 0.0314))
     ),
 )

@@ -65,6 +65,11 @@ class Measured:
     seconds: Mapping[str, float]
 
 
+def is_of(job: str, source: str) -> bool:
+    """Whether the job is the source's own: neighbours_SOURCE and its like, or SOURCE_models."""
+    return job.endswith(f"_{source}") or job == f"{source}_models"
+
+
 def measure(trial: Trial, assignments: list[str], console: Console) -> Measured:
     """Run the river up to its metrics, and read them at test; of folds the mean value, and n of all together."""
     config = CONF / trial.config
@@ -89,7 +94,7 @@ def measure(trial: Trial, assignments: list[str], console: Console) -> Measured:
         spent = [(job, entry.seconds) for (job, slice_), entry in ledger.entries.items() if slice_ in horizons]
         return Measured(
             {(row["model"], row["metric"], row["k"]): (row["value"], row["n"]) for row in rows},
-            {source: sum(dict(one for one in spent if one[0].endswith(f"_{source}")).values()) for source in settings.sources},
+            {source: sum(dict(one for one in spent if is_of(one[0], source)).values()) for source in settings.sources},
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recspark.runtime.config import load_layers
-from tests.bench.archives import ARCHIVES, write_diginetica, write_gowalla, write_ncf
+from tests.bench.archives import ARCHIVES, write_diginetica, write_gowalla, write_ncf, write_s3rec, write_sasrec_ml_1m
 from tests.bench.published import TRIALS, Figure, Trial
 from tests.bench.quality import CONF
 
@@ -46,6 +46,14 @@ def test_of_a_session_the_prefix_is_the_past_and_the_target_comes_after_it(tmp_p
     }
 
 
+def test_sequences_keep_their_order(tmp_path: Path):
+    (tmp_path / "sasrec_ml-1m.txt").write_text("1 7\n1 3\n2 7\n")
+    (tmp_path / "Beauty.txt").write_text("1 7 3\n2 7\n")
+    for write in (write_sasrec_ml_1m, write_s3rec("Beauty")):
+        write(tmp_path, tmp_path / "out")
+        assert (tmp_path / "out" / "events.csv").read_text().split() == ["user,item,place", "1,7,0", "1,3,1", "2,7,2"]
+
+
 @pytest.mark.parametrize(
     ("metric", "aim", "ours", "met"),
     [
@@ -66,7 +74,7 @@ def test_what_counts_as_reached(metric, aim, ours, met):
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.config)
 def test_a_configuration_measures_what_is_compared(trial: Trial):
-    config = load_layers(str(CONF / trial.config), "local", [])
+    config = load_layers(str(CONF / trial.config), "local", list(trial.assignments))
     assert trial.data in ARCHIVES
     assert config["warehouse"] == f"warehouse/bench/{trial.data}"
     for figure in trial.figures:
