@@ -16,8 +16,8 @@ from recspark.tables.lineage import LearnRows
 def build_sequences(
     interactions: LearnRows,
     *,
-    max_length: Annotated[int, Field(ge=2)] = 200,
-    max_windows: PositiveInt = 1,
+    max_length: Annotated[int, Field(ge=2)] = 51,
+    max_windows: PositiveInt = 4,
     types: list[str],
 ) -> DataFrame:
     """Each user's latest learnt events, oldest first, in windows of `max_length` events, padded on the right.
@@ -28,7 +28,7 @@ def build_sequences(
     either has no time.
 
     Args:
-        max_length: events a row; longer ones see further back, and training costs up to their square.
+        max_length: events a row, one more than a causal model reads; longer ones see further back, and training costs up to their square.
         max_windows: rows a user; events before the last of them are not learnt from.
         types: the configuration's event types, in its order.
     """

@@ -11,6 +11,7 @@ from recspark.preflight.proposals import (
     als_candidates_work,
     ease_candidates_work,
     list_candidates_work,
+    next_item_candidates_work,
     popular_candidates_work,
     user_knn_candidates_work,
 )
@@ -48,7 +49,7 @@ MODELS: Mapping[str, Model] = {
     ),
     "source_candidates_als": Model(als_candidates_work, levers=("rank",), told={"rank": "vectors_als.rank"}),
     "source_candidates_next_item": Model(
-        als_candidates_work, levers=("n_candidates",), told={"rank": "next_item_models.model.embedding_size"}
+        next_item_candidates_work, levers=("rank",), told={"rank": "next_item_models.model.embedding_size"}
     ),
     "source_candidates_item_knn": _from_lists("item_knn"),
     "source_candidates_item_next": _from_lists("item_next"),

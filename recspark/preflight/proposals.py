@@ -23,7 +23,16 @@ def _lists(knobs: Mapping[str, Any]) -> float:
 
 def als_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
     """`score_als_candidates`: R requests, I items: 2 R I rank operations at most; all item vectors through the driver once, mapped by tasks."""
-    requests, items, rank = activity.n_requests, activity.items.rows, knobs["rank"]
+    return _by_vectors(activity, knobs, place, activity.items.rows)
+
+
+def next_item_candidates_work(activity: Activity, knobs: Mapping[str, Any], place: Place) -> Work:
+    """`score_next_item_candidates`: likewise, over every item of the index."""
+    return _by_vectors(activity, knobs, place, activity.n_places)
+
+
+def _by_vectors(activity: Activity, knobs: Mapping[str, Any], place: Place, items: float) -> Work:
+    requests, rank = activity.n_requests, knobs["rank"]
     flops, vectors = 2 * requests * items * rank, items * (4 * rank + 12)
     return Work(
         pairs=requests * items,

@@ -149,7 +149,7 @@ def judge(
             f"set {job}.{knob} to {value}" for knob, value in model.instead.items() if knobs[knob] != value and fits({knob: value})
         ]
 
-    ratios = {name: figure(name, found) / limit for name, limit in bounds.items() if figure(name, found) > limit}
+    ratios = {name: figure(name, found) / max(limit, 1.0) for name, limit in bounds.items() if figure(name, found) > limit}
     refusal, over = found.refused, math.inf if found.refused else max(ratios.values(), default=0.0)
     if ratios and not refusal:
         worst = max(ratios, key=lambda name: ratios[name])

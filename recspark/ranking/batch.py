@@ -131,12 +131,13 @@ def slate_plan(plan: Plan) -> Plan:
 
 
 def keep_weighing(columns: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Only the rows that training learns from: no padding, weight > 0. At least one row, so that no process stands aside.
+    """Only the rows that training learns from: no padding, weight > 0. At least one row, of padding where none weighs, so that no process stands aside.
 
     What is left out would add nothing to a loss, and costs as much as any other row.
     """
     rows = np.flatnonzero((columns["weight"] > 0) & columns[REAL])
-    rows = rows if len(rows) else np.zeros(1, np.int64)
+    if not len(rows):
+        return {name: np.zeros_like(array[:1]) for name, array in columns.items()}
     return {name: array[rows] for name, array in columns.items()}
 
 

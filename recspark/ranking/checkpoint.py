@@ -45,9 +45,10 @@ def save_checkpoint(folder: str, number: int, state: Mapping[str, Any], keep: in
     name = f"{FOLDER}/{number:09d}.pt"
     with writing_whole(f"{folder}/{name}") as file:
         torch.save(dict(state), file)
-    kept = [*(one for one in before if one != name), name]
-    write_whole(f"{folder}/{INDEX}", json.dumps(kept[-keep:]).encode())
-    for one in kept[:-keep]:
+    # A later one was damaged: training went back behind it.
+    kept = [*(one for one in before if one < name), name][-keep:]
+    write_whole(f"{folder}/{INDEX}", json.dumps(kept).encode())
+    for one in {*before} - {*kept}:
         remove(f"{folder}/{one}")
     return name
 
@@ -58,7 +59,7 @@ def load_checkpoint(folder: str, identity: Mapping[str, Any]) -> Found:
         try:
             with fsspec.open(f"{folder}/{name}") as file:
                 state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, UnpicklingError):
+        except (FileNotFoundError, RuntimeError, EOFError, UnpicklingError):
             continue  # damaged on its disk: an older one is as good, only older
         found = state["identity"]
         differ = tuple(key for key in sorted({*found, *identity}) if found.get(key) != identity.get(key))

@@ -49,13 +49,13 @@ class Dimensions:
     history_length: int
 
 
-def _reciprocal_columns(feature_names: Sequence[str]) -> list[int]:
+def reciprocal_columns(feature_names: Sequence[str]) -> list[int]:
     return [i for i, name in enumerate(feature_names) if name.endswith(RECIPROCAL)]
 
 
 def expanded_names(feature_names: Sequence[str]) -> list[str]:
     """The names of what `expand_features` gives."""
-    return [*feature_names, *(f"log_{feature_names[i]}" for i in _reciprocal_columns(feature_names))]
+    return [*feature_names, *(f"log_{feature_names[i]}" for i in reciprocal_columns(feature_names))]
 
 
 def expand_features(features: Tensor, feature_names: Sequence[str]) -> Tensor:
@@ -64,7 +64,7 @@ def expand_features(features: Tensor, feature_names: Sequence[str]) -> Tensor:
     The share of a place in lists of this kind falls about as 1 / (1 + position) (Zipf): its logarithm is what a linear
     model of a softmax needs. A candidate that the source did not find counts as at twice the slate's length.
     """
-    reciprocals = features[..., _reciprocal_columns(feature_names)]
+    reciprocals = features[..., reciprocal_columns(feature_names)]
     return torch.cat([features, reciprocals.clamp(min=1 / (2 * features.shape[-2])).log()], dim=-1)
 
 

@@ -120,6 +120,12 @@ def refuse_too_large(model: nn.Module, options: TrainingOptions, device: torch.d
     )
 
 
+def _cached_bytes(stat: Path) -> int:
+    """What a container counts as used and gives back when asked: pages of files."""
+    fields = dict(line.split() for line in stat.read_text().splitlines()) if stat.exists() else {}
+    return sum(int(fields.get(name, 0)) for name in ("active_file", "inactive_file"))
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes left to this process: of its GPU, or its share of what the machine (or the container) has left."""
     if device.type == "cuda":
@@ -130,5 +136,5 @@ def free_bytes(device: torch.device) -> int:
         free = next((int(line.split()[1]) * 1024 for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")), free)
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
     if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
-        free = min(free, int(most) - int(used.read_text()))
+        free = min(free, int(most) - int(used.read_text()) + _cached_bytes(Path("/sys/fs/cgroup/memory.stat")))
     return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 from recspark.columns import PAD_ITEM
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL, read_rows
-from recspark.ranking.dimensions import SAMPLE_ROWS, Dimensions
+from recspark.ranking.dimensions import SAMPLE_ROWS, Dimensions, reciprocal_columns
 
 # An item that the user has is drawn anew so many times, then left out.
 ATTEMPTS = 16
@@ -84,6 +84,14 @@ def fit_catalogue(plan: Plan, n_items: int, *, alpha: float, seed: int) -> Catal
     return Catalogue(np.cumsum(weights) / weights.sum())
 
 
+def _saying_nothing(dimensions: Dimensions) -> np.ndarray:
+    """F float32: the mean features; of those that enter by their logarithm, the value whose logarithm is its mean."""
+    means = np.asarray(dimensions.feature_means, np.float32)
+    features, logs = np.split(means, [len(dimensions.feature_names)])
+    features[reciprocal_columns(dimensions.feature_names)] = np.exp(logs)
+    return features
+
+
 def add_past(
     columns: Mapping[str, np.ndarray], past: PastSlates, catalogue: Catalogue, dimensions: Dimensions, *, seed: int, epoch: int
 ) -> dict[str, np.ndarray]:
@@ -110,7 +118,6 @@ def add_past(
     items[:, 1 : 1 + n_negatives] = np.take_along_axis(negatives, np.argsort(negatives == PAD_ITEM, axis=1, kind="stable"), axis=1)
     labels = np.zeros((n, n_slots), np.float32)
     labels[:, 0] = 1
-    n_features = slates["features"].shape[1] // n_slots
     since = slates["history_ages"] - slates["history_ages"][np.arange(n), event][:, None]
     slates |= {
         "items": items,
@@ -118,7 +125,7 @@ def add_past(
         "labels": labels,
         "n_positives": np.ones(n, np.int32),
         "weight": np.full(n, past.weight, np.float32),
-        "features": np.tile(np.asarray(dimensions.feature_means[:n_features], np.float32), (n, n_slots)),
+        "features": np.tile(_saying_nothing(dimensions), (n, n_slots)),
         "history_length": event.astype(np.int32),
         "history_ages": np.maximum(since, 0).astype(np.float32),
     }

@@ -15,7 +15,7 @@ class TrainingOptions(BaseModel):
     """Knobs of the trainer; conf/ranker/default.yaml says what each is for.
 
     `global_batch_size` is over all processes, an update takes `accumulation` such batches. `warm_up` below 1 is a share
-    of all updates, from 1 on a number of them.
+    of all updates, from 1 on a number of them. What changes no weight is left out of dumps: with it, a training goes on.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
@@ -41,8 +41,8 @@ class TrainingOptions(BaseModel):
     max_loss_ratio: PositiveFloat = 100.0
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    checkpoint_every: PositiveInt = 200
-    checkpoints_kept: PositiveInt = 2
+    checkpoint_every: PositiveInt = Field(200, exclude=True)
+    checkpoints_kept: PositiveInt = Field(2, exclude=True)
     seed: NonNegativeInt = 0
 
     @property
@@ -52,4 +52,4 @@ class TrainingOptions(BaseModel):
 
     def identity(self) -> dict[str, object]:
         """What decides the trained weights: how often it is saved does not."""
-        return self.model_dump(mode="json", exclude={"checkpoint_every", "checkpoints_kept"})
+        return self.model_dump(mode="json")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -102,14 +102,12 @@ def this_process() -> Processes:
     return Processes(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")), device)
 
 
-@contextmanager
-def join_processes() -> Iterator[Processes]:
-    """Join the group of all processes: gloo on CPUs, nccl on GPUs."""
+def join_processes() -> Processes:
+    """Join the group of all processes: gloo on CPUs, nccl on GPUs. Once for all that this process trains: a second group of the same
+    launch would meet what the first one left in the launcher's store.
+    """
     processes = this_process()
-    if processes.world_size > 1:
+    if processes.world_size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if processes.device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    try:
-        yield processes
-    finally:
-        if processes.world_size > 1:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return processes

@@ -121,9 +121,12 @@ class Updates:
         rows, losses, weights = (torch.cat(parts).cpu() for parts in zip(*self._seen, strict=True))
         weighted = torch.where(weights == 0, 0, weights * losses)
         bad = ~torch.isfinite(weighted)
-        own = rows[bad][: N_NAMED + 1].tolist(), rows[weighted.argsort(descending=True)][:N_NAMED].tolist()
-        told = self.processes.gather(own)
+        largest = weighted.argsort(descending=True)[:N_NAMED]
+        told = self.processes.gather(
+            (rows[bad][: N_NAMED + 1].tolist(), list(zip(weighted[largest].tolist(), rows[largest].tolist(), strict=True)))
+        )
         named = [row for bad_rows, _ in told for row in bad_rows]
         if not named:
-            return f"the largest of rows {[row for _, largest in told for row in largest][:N_NAMED]}"
+            worst = sorted((pair for _, pairs in told for pair in pairs), key=lambda pair: -pair[0])
+            return f"the largest of rows {[row for _, row in worst][:N_NAMED]}"
         return f"not finite in rows {named[:N_NAMED]}{' and others' if len(named) > N_NAMED else ''}"

@@ -87,66 +87,68 @@ def train_ranker(
     plan, tune_plan, items = slate_plan(examples), slate_plan(tune_examples), ItemTable(item_features)
     loss_of = make_loss(loss, n_items=items.n_items, label_smoothing=label_smoothing, calibration=calibration)
     order = {"seed": training.seed, "global_batch_size": training.global_batch_size, "window_rows": window_rows}
-    with join_processes() as processes:
-        me = (processes.process_rank, processes.world_size)
-        dimensions = fit_dimensions(examples, items, feature_names(sources), seed=training.seed)
-        description = describe_model(dimensions, model)
-        catalogue = fit_catalogue(examples, items.n_items, alpha=past.alpha, seed=training.seed) if past else None
-        torch.manual_seed(training.seed)
-        with out_of_memory_in_words():
-            ranker = build_model(description)
+    processes = join_processes()
+    me = (processes.process_rank, processes.world_size)
+    dimensions = fit_dimensions(examples, items, feature_names(sources), seed=training.seed)
+    description = describe_model(dimensions, model)
+    catalogue = fit_catalogue(examples, items.n_items, alpha=past.alpha, seed=training.seed) if past else None
+    torch.manual_seed(training.seed)
+    with out_of_memory_in_words():
+        ranker = build_model(description)
 
-        def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
-            windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
-            for columns in read_steps(plan, windows):
-                if past and catalogue:
-                    columns = add_past(columns, past, catalogue, dimensions, seed=training.seed, epoch=epoch)
-                yield to_batch(keep_weighing(columns), items)
+    def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
+        windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
+        for columns in read_steps(plan, windows):
+            if past and catalogue:
+                columns = add_past(columns, past, catalogue, dimensions, seed=training.seed, epoch=epoch)
+            yield to_batch(keep_weighing(columns), items)
 
-        def slate_losses(trained: nn.Module, batch: SlateBatch) -> tuple[Tensor, Tensor]:
-            return loss_of(trained(batch), batch.labels, batch.mask), batch.weight
+    def slate_losses(trained: nn.Module, batch: SlateBatch) -> tuple[Tensor, Tensor]:
+        logits = trained(batch).float()
+        with torch.autocast(logits.device.type, enabled=False):  # bfloat16 has three digits: too few for a loss
+            return loss_of(logits, batch.labels, batch.mask), batch.weight
 
-        def evaluate(judged: nn.Module) -> dict[str, float]:
-            shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
-            feed = Feed((to_batch(columns, items) for columns in shares), processes.device)
-            return evaluate_slates(judged, feed, processes, loss=loss_of, k=k)
+    def evaluate(judged: nn.Module) -> dict[str, float]:
+        shares = read_rows(tune_plan, tune_plan.scoring_share(*me), TUNE_BATCH)
+        feed = Feed((to_batch(columns, items) for columns in shares), processes.device)
+        return evaluate_slates(judged, feed, processes, loss=loss_of, k=k)
 
-        own: dict[str, Any] = {"loss": loss, "label_smoothing": label_smoothing, "calibration": calibration, "window_rows": window_rows}
-        own |= {"past": past.model_dump(mode="json") if past else None, "k": k}
-        # What decides the data; versions and places do not.
-        data = {"examples": examples.digest(), "tune_examples": tune_examples.digest(), "item_features": item_features.digest}
-        trainer = Trainer(
-            ranker,
-            training,
-            processes,
-            n_steps=plan.n_steps(training.global_batch_size, window_rows),
-            batches=batches,
-            loss=slate_losses,
-            evaluate=evaluate,
-            folder=folder,
-            identity={"model": json.dumps(description), "parameters": json.dumps({**training.identity(), **own}), "data": json.dumps(data)},
-            report=report,
-        )
-        progress = trainer.train()
-        best = progress.curve[progress.best_epoch]
-        card = {
-            "model": description,
-            "parameters": {**training.model_dump(mode="json"), **own},
-            "sources": list(sources),
-            "feature_names": list(dimensions.feature_names),
-            "inputs": {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest},
-            "curve": progress.curve,
-            "best_epoch": progress.best_epoch,
-            "metrics": {f"tune_ndcg_at_{k}": best["tune_ndcg"], "tune_loss": best["tune_loss"]},
-            "untrained_metrics": {f"tune_ndcg_at_{k}": progress.curve[0]["tune_ndcg"], "tune_loss": progress.curve[0]["tune_loss"]},
-            "n_parameters": sum(parameter.numel() for parameter in ranker.parameters()),
-            "n_processes": processes.world_size,
-            "seconds": round(progress.seconds, 3),
-        }
-        if processes.is_first:
-            save_artefact(folder, progress.best, card)
-            drop_checkpoints(folder)
-        processes.wait()
-        finished = load_card(folder)
-        assert finished is not None
-        return finished
+    own: dict[str, Any] = {"loss": loss, "label_smoothing": label_smoothing, "calibration": calibration, "window_rows": window_rows}
+    own |= {"past": past.model_dump(mode="json") if past else None, "k": k}
+    # What decides the data; versions and places do not.
+    data = {"examples": examples.digest(), "tune_examples": tune_examples.digest(), "item_features": item_features.digest}
+    trainer = Trainer(
+        ranker,
+        training,
+        processes,
+        n_steps=plan.n_steps(training.global_batch_size, window_rows),
+        batches=batches,
+        loss=slate_losses,
+        evaluate=evaluate,
+        folder=folder,
+        identity={"model": json.dumps(description), "parameters": json.dumps({**training.identity(), **own}), "data": json.dumps(data)},
+        report=report,
+    )
+    progress = trainer.train()
+    best = progress.curve[progress.best_epoch]
+    card = {
+        "model": description,
+        "parameters": {**training.model_dump(mode="json"), **own},
+        "sources": list(sources),
+        "feature_names": list(dimensions.feature_names),
+        "inputs": {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest},
+        "curve": progress.curve,
+        "best_epoch": progress.best_epoch,
+        "metrics": {f"tune_ndcg_at_{k}": best["tune_ndcg"], "tune_loss": best["tune_loss"]},
+        "untrained_metrics": {f"tune_ndcg_at_{k}": progress.curve[0]["tune_ndcg"], "tune_loss": progress.curve[0]["tune_loss"]},
+        "n_parameters": sum(parameter.numel() for parameter in ranker.parameters()),
+        "n_processes": processes.world_size,
+        "seconds": round(progress.seconds, 3),
+    }
+    if processes.is_first:
+        save_artefact(folder, progress.best, card)
+        drop_checkpoints(folder)
+    processes.wait()
+    finished = load_card(folder)
+    assert finished is not None
+    return finished

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -208,6 +209,11 @@ class Trainer:
         figures = self.evaluate(self.model)
         p.curve.append({"epoch": epoch, **trained, **{f"tune_{name}": value for name, value in figures.items()}})
         *before, last = self._figures()
+        if not math.isfinite(last):
+            raise TrainingError(
+                f"{self.options.stop_on} of the rows that training is judged by is {last} after epoch {epoch}: look at their features, "
+                "or lower learning_rate"
+            )
         if not before or last > max(before):
             p.best_epoch = epoch
             p.best = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
@@ -231,6 +237,12 @@ class Trainer:
         found = load_checkpoint(self.folder, self.identity)
         if found.differ:
             self.note = {"note": f"the checkpoint found is of another training (other {', '.join(found.differ)}): this one begins anew"}
+        names = self.processes.gather(found.name if found.state else "")
+        if len({*names}) > 1:
+            raise TrainingError(
+                f"the training processes found different checkpoints in {self.folder} ({', '.join(name or 'none' for name in names)}): "
+                "it must be a folder that all of them read alike; run again"
+            )
         if found.state is None:
             return False
         self.model.load_state_dict(found.state["model"])

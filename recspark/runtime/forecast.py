@@ -24,7 +24,7 @@ from recspark.runtime.preflight import Preflight
 from recspark.runtime.progress import RiverProgress
 from recspark.runtime.river import River
 from recspark.runtime.session import require
-from recspark.tables import RANKERS
+from recspark.tables import NEXT_ITEM_MODELS, RANKERS
 
 
 def forecast(
@@ -76,9 +76,10 @@ def forecast(
         for name, why in refusals.items():
             console.print(f"[bold red]refused[/] {name}: {why}", highlight=False, soft_wrap=True)
         once = "jobs that pass over their rows once"
-        if RANKERS.name in planned:
-            epochs = getattr(house.config.jobs[RANKERS.name], "epochs")  # noqa: B009
-            once = f"the training of rankers (up to {epochs} epochs over the slates at fit; each tells its time), {once}"
+        for trained, rows_of in ((RANKERS.name, "slates"), (NEXT_ITEM_MODELS.name, "sequences")):
+            if trained in planned:
+                epochs = getattr(house.config.jobs[trained], "epochs")  # noqa: B009
+                once = f"the training of {trained} (up to {epochs} epochs over the {rows_of} at fit; each tells its time), {once}"
         console.print(f"not forecast: {once}", highlight=False, soft_wrap=True)
         limits = preflight.limits
         return {

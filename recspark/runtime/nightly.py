@@ -204,7 +204,9 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         return [(table, Scope("delivery", inputs.intake.delivery))]
     if "horizon" not in of.slices:
         return [(table, once)]
-    parts = [FIT] if of.name == "rankers" else judging if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
+    parts = judging if of.name in ("labels", "metrics", "predictions") else list(inputs.parts)
+    if of.name == "rankers" or (of.name in ("next_item_models", "sequences") and FIT in inputs.parts):
+        parts = [FIT]
     horizons = [inputs.parts[part] for part in parts if part in inputs.parts]
     if of.name in SERVED_ONLY:
         horizons = [serve]

@@ -26,6 +26,7 @@ _NO_TYPES: Final = {
     "labels": "leaves nothing to predict",
     "seen": "hides nothing, for which seen.policy: allowed is the word",
     "histories": "leaves the ranker nobody's past",
+    "sequences": "leaves nothing to tell events apart by",
 }
 
 Sections = Mapping[str, BaseModel]
@@ -58,6 +59,7 @@ def cross_problems(settings: Settings, sections: Sections, jobs: Mapping[str, Jo
         _measures(sections),
         _seen(sections),
         _processes(settings, sections),
+        _next_item(settings, sections),
     )
     return [problem for rule in (*rules, *more) for problem in rule]
 
@@ -96,7 +98,7 @@ def _sources(settings: Settings, sections: Sections, jobs: Mapping[str, Job]) ->
 
 def _types(settings: Settings, sections: Sections) -> Iterator[str]:
     types = settings.events.types
-    for job in ("labels", "seen", "histories"):
+    for job in ("labels", "seen", "histories", "sequences"):
         chosen = _knob(sections, job, "types")
         yield from _strange(f"{job}.types", chosen, types, "events.types")
         if chosen == []:
@@ -212,3 +214,17 @@ def _processes(settings: Settings, sections: Sections) -> Iterator[str]:
         yield f"{told} torch.local: false trains in; set it to false, or torch.local to true"
     if engine in ("auto", "blocked"):
         yield f"{told} vectors_als.engine: {engine} fits in; set it to false, or vectors_als.engine to mllib"
+
+
+def _next_item(settings: Settings, sections: Sections) -> Iterator[str]:
+    """Training and serving see the same events in the same codes."""
+    length = _knob(sections, "next_item_models", "length")
+    if "next_item" not in settings.sources or length is None:
+        return
+    for job, least in (("sequences", length + 1), ("histories", length)):
+        n = _knob(sections, job, "max_length")
+        if n is not None and n < least:
+            yield f"{job}.max_length: {n} is below the {least} that next_item_models.length: {length} wants; raise it, or lower that"
+    taught, asked = (_knob(sections, job, "types") for job in ("sequences", "histories"))
+    if taught != asked:
+        yield f"sequences.types: {taught} are not histories.types: {asked}; a model is asked in the codes that it was taught: give both the same"

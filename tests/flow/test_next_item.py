@@ -11,7 +11,7 @@ ASSIGNMENTS = [
     "sources=[next_item,popular]",
     "next_item=debug",
     "rankers=null",
-    "sequences.max_length=12",
+    "next_item_models.length=8",
     "source_candidates_next_item.n_candidates=8",
     "staged_recommendations.sources=[next_item,popular]",
 ]

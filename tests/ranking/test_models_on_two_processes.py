@@ -50,8 +50,8 @@ def train(name: str, batch: SlateBatch, processes: Processes) -> dict[str, Tenso
 def _in_process(rank: int, port: int, folder: str, batch: SlateBatch) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    with join_processes() as processes:
-        torch.save({name: train(name, batch, processes) for name in NAMES}, f"{folder}/{rank}.pt")
+    processes = join_processes()
+    torch.save({name: train(name, batch, processes) for name in NAMES}, f"{folder}/{rank}.pt")
 
 
 @pytest.mark.slow

@@ -249,9 +249,9 @@ def _lose_one(folder: str, processes: Processes) -> str:
 
 def in_each(folder: str) -> list[Any]:
     """What each of several processes does, one after the other, in one group."""
-    with join_processes() as processes:
-        curves = [_train(f"{folder}/{name}", processes, **knobs) for name, knobs in CASES.items()]
-        return [*curves, _stop_one(f"{folder}/stop", processes), _lose_one(f"{folder}/lost", processes)]
+    processes = join_processes()
+    curves = [_train(f"{folder}/{name}", processes, **knobs) for name, knobs in CASES.items()]
+    return [*curves, _stop_one(f"{folder}/stop", processes), _lose_one(f"{folder}/lost", processes)]
 
 
 @pytest.mark.slow

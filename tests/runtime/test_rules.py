@@ -199,6 +199,19 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             ["vectors_als={solver: cholesky, engine: mllib}"],
             "vectors_als.solver: cholesky is not read by MLlib's ALS, which has one of its own; leave it out, or set vectors_als.engine: blocked",
         ),
+        (
+            ["sources=[next_item]", "histories.max_length=40"],
+            "histories.max_length: 40 is below the 50 that next_item_models.length: 50 wants; raise it, or lower that",
+        ),
+        (
+            ["sources=[next_item]", "next_item_models.length=60", "histories.max_length=60"],
+            "sequences.max_length: 51 is below the 61 that next_item_models.length: 60 wants; raise it, or lower that",
+        ),
+        (
+            ["sources=[next_item]", "histories.types=[cart]"],
+            "sequences.types: ['view', 'cart', 'buy'] are not histories.types: ['cart']; a model is asked in the codes that it was taught: "
+            "give both the same",
+        ),
         (["events.columns.user_id=???"], "events.columns.user_id: still ???; fill it in"),
         (["items.attributes=[price, brand, '???']"], "items.attributes.2: still ???; fill it in"),
     ],

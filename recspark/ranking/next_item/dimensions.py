@@ -116,7 +116,10 @@ def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: 
         has_times |= bool(batch["ages"].any())
         if has_user["user_categories"] and batch["user_categories"].size:
             n_user_codes = max(n_user_codes, int(batch["user_categories"].max()) + 1)
-    n_item_codes = items.n_codes() if items.categories.shape[1] else 0
+    # Where nothing is configured the table has one number and one category, all 0.
+    n_item_codes = items.n_codes() if items.categories.any() else 0
+    content = content_of(items)
+    has_numbers = bool(content.numbers.any())
     return SequenceDimensions(
         n_items=items.n_items,
         length=max(1, min(length, plan.column("items").length - 1)),
@@ -124,7 +127,7 @@ def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: 
         n_event_types=n_types if n_types > 2 else 0,
         has_times=has_times,
         n_item_codes=n_item_codes,
-        n_item_numbers=items.n_numbers,
+        n_item_numbers=items.n_numbers if has_numbers else 0,
         n_user_codes=n_user_codes,
         n_user_numbers=plan.column("user_numbers").length if has_user["user_numbers"] else 0,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -64,8 +65,12 @@ class NegativeSampler:
 
     def _drawn(self, rows: np.ndarray, epoch: int, attempt: int) -> np.ndarray:
         draws = uniform_draws(rows, self.n_negatives, seed=self.seed, epoch=epoch, purpose=_PURPOSE + attempt)
+        return np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self.shares) - 1)
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray:
         cumulative = np.cumsum(self.shares)
-        return np.minimum(np.searchsorted(cumulative / cumulative[-1], draws, side="right"), len(self.shares) - 1)
+        return cumulative / cumulative[-1]
 
 
 def _contains(ascending: np.ndarray, values: np.ndarray) -> np.ndarray:

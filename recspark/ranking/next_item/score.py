@@ -14,7 +14,7 @@ from recspark.columns import FIT, ITEM, REQUEST
 from recspark.errors import TrainingError
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows
-from recspark.handover.results import ResultWriter, vector_rows
+from recspark.handover.results import ROWS_PER_FILE, ResultWriter, vector_rows
 from recspark.ranking.batch import ItemTable
 from recspark.ranking.checkpoint import load_artefact
 from recspark.ranking.next_item.batch import HISTORY_COLUMNS, from_table, latest_events, to_batch, trimmed
@@ -50,11 +50,15 @@ def user_vectors(model: NextItemModel, rows: Iterable[Mapping[str, np.ndarray]])
             yield model.vectors(batch).float().cpu().numpy()
 
 
-def _of_items(model: NextItemModel, rank: int, world_size: int) -> pa.Table:
+def _of_items(model: NextItemModel, rank: int, world_size: int) -> Iterator[pa.Table]:
     with torch.no_grad():
         vectors, biases = (tensor.float().cpu().numpy() for tensor in (model.item_vectors(), model.item_biases()))
     own = np.arange(rank * len(vectors) // world_size, (rank + 1) * len(vectors) // world_size)
-    return _rows(ITEM, own, vectors[own], biases[own])
+    # Of a later item that has no content nothing is known: a vector of zeros would score above what was learnt to be unlikely.
+    own = own[(own < model.catalogue.n_trained) | vectors[own].any(1)]
+    for start in range(0, len(own), ROWS_PER_FILE):
+        some = own[start : start + ROWS_PER_FILE]
+        yield _rows(ITEM, some, vectors[some], biases[some])
 
 
 def _rows(kind: str, idx: np.ndarray, vectors: np.ndarray, biases: np.ndarray) -> pa.Table:
@@ -77,7 +81,7 @@ def write_vectors(
     """A vector and a bias of every item and of every request with a history: Parquet files below `folder`; returns their manifest.
 
     Score = dot product + the item's bias. Each process writes its share of both. `next_item_models` None: no model was trained,
-    there are no vectors. Items that came after the training have vectors of their content alone, where the model reads content.
+    there are no vectors. Items that came after the training have vectors of their content alone, and none where the model reads no content.
 
     Args:
         batch_size: requests that a process reads at once; changes no vector.
@@ -99,7 +103,8 @@ def write_vectors(
     rank, world_size = processes.process_rank, processes.world_size
     plan = histories.select(HISTORY_COLUMNS)
     writer = ResultWriter(folder, histories, rank, world_size)
-    writer.add(_of_items(model, rank, world_size), n_planned=0)
+    for rows in _of_items(model, rank, world_size):
+        writer.add(rows, n_planned=0)
     for columns in read_rows(plan, plan.scoring_share(rank, world_size), batch_size):
         known = columns["length"] > 0
         (vectors,) = user_vectors(model, [columns])

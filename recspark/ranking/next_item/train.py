@@ -65,6 +65,8 @@ def batch_maker(
 
     def make(columns: Columns, epoch: int) -> SequenceBatch:
         columns = hold_out(keep_weighing(from_table(columns)), validation_share, seed)
+        # What is no negative is all that the row holds, whatever of it the window shows.
+        columns = {"seen_items": columns["items"], **columns}
         columns = slide_windows(columns, width, seed=seed, epoch=epoch)
         columns = augment_sequences(columns, augmentation, seed=seed, epoch=epoch)
         columns = model.with_targets(columns, seed=seed, epoch=epoch)
@@ -82,7 +84,7 @@ def train_next_item_model(
     loss: NextItemLossKnobs = NextItemLossKnobs(),  # noqa: B008  frozen
     augmentation: AugmentationKnobs = AugmentationKnobs(),  # noqa: B008  frozen
     training: Annotated[NextItemOptions, Spread()] = NextItemOptions(),  # noqa: B008  frozen
-    length: PositiveInt = 200,
+    length: PositiveInt = 50,
     validation_share: Annotated[float, Field(gt=0, le=1)] = 0.05,
     window_rows: PositiveInt = 32_768,
     k: PositiveInt = 10,
@@ -114,79 +116,80 @@ def train_next_item_model(
         return None
     plan, items = sequence_plan(sequences), ItemTable(item_features)
     order = {"seed": seed, "global_batch_size": training.global_batch_size, "window_rows": window_rows}
-    with join_processes() as processes:
-        me = (processes.process_rank, processes.world_size)
-        dimensions = fit_sequence_dimensions(plan, items, length=length, seed=seed)
-        description = describe_next_item_model(dimensions, model)
-        torch.manual_seed(seed)
-        with out_of_memory_in_words():
-            network = build_next_item_model(description, content_of(items))
-        needs_counts = loss.name == "in_batch" or (loss.name in SAMPLED and loss.alpha > 0)
-        counts = (
-            count_items(plan, items.n_items, processes, share=validation_share, seed=seed)
-            if needs_counts
-            else np.zeros(items.n_items, np.int64)
-        )
-        sampler = NegativeSampler(popularity_shares(counts, loss.alpha), loss.n_negatives, seed) if loss.name in SAMPLED else None
-        log_popularity = torch.from_numpy(np.log(popularity_shares(counts, 1.0))).float().to(processes.device)
-        make = batch_maker(network, augmentation, sampler, validation_share=validation_share, seed=seed)
+    processes = join_processes()
+    me = (processes.process_rank, processes.world_size)
+    dimensions = fit_sequence_dimensions(plan, items, length=length, seed=seed)
+    description = describe_next_item_model(dimensions, model)
+    torch.manual_seed(seed)
+    with out_of_memory_in_words():
+        network = build_next_item_model(description, content_of(items))
+    needs_counts = loss.name == "in_batch" or (loss.name in SAMPLED and loss.alpha > 0)
+    counts = (
+        count_items(plan, items.n_items, processes, share=validation_share, seed=seed)
+        if needs_counts
+        else np.zeros(items.n_items, np.int64)
+    )
+    sampler = NegativeSampler(popularity_shares(counts, loss.alpha), loss.n_negatives, seed) if loss.name in SAMPLED else None
+    log_popularity = torch.from_numpy(np.log(popularity_shares(counts, 1.0))).float().to(processes.device)
+    make = batch_maker(network, augmentation, sampler, validation_share=validation_share, seed=seed)
 
-        def batches(epoch: int, first_sample: int) -> Iterator[SequenceBatch]:
-            windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
-            return (make(columns, epoch) for columns in read_steps(plan, windows))
+    def batches(epoch: int, first_sample: int) -> Iterator[SequenceBatch]:
+        windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
+        return (make(columns, epoch) for columns in read_steps(plan, windows))
 
-        def held_out() -> Iterator[Columns]:
-            for columns in read_rows(plan, plan.scoring_share(*me), TUNE_BATCH):
-                held = is_held_out(columns, validation_share, seed)
-                if held.any():
-                    yield {name: array[held] for name, array in from_table(columns).items()}
+    def held_out() -> Iterator[Columns]:
+        # Few of the rows read are judged; each batch of them costs a pass over the catalogue.
+        for columns in read_rows(plan, plan.scoring_share(*me), min(8192, round(TUNE_BATCH / validation_share))):
+            held = is_held_out(columns, validation_share, seed)
+            if held.any():
+                yield {name: array[held] for name, array in from_table(columns).items()}
 
-        def losses(trained: nn.Module, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
-            assert isinstance(trained, NextItemModel)
-            return next_item_loss(trained, batch, loss, log_popularity)
+    def losses(trained: nn.Module, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
+        assert isinstance(trained, NextItemModel)
+        return next_item_loss(trained, batch, loss, log_popularity)
 
-        def evaluate(judged: nn.Module) -> dict[str, float]:
-            assert isinstance(judged, NextItemModel)
-            told = (to_batch(trimmed(with_last_target(latest_events(columns, judged.length + 1)))) for columns in held_out())
-            return evaluate_next_items(judged, Feed(told, processes.device), processes, k=k)
+    def evaluate(judged: nn.Module) -> dict[str, float]:
+        assert isinstance(judged, NextItemModel)
+        told = (to_batch(trimmed(with_last_target(latest_events(columns, judged.length + 1)))) for columns in held_out())
+        return evaluate_next_items(judged, Feed(told, processes.device), processes, k=k)
 
-        own: dict[str, Any] = {"loss": loss.model_dump(mode="json"), "augmentation": augmentation.model_dump(mode="json")}
-        own |= {"length": length, "validation_share": validation_share, "window_rows": window_rows, "k": k}
-        # What decides the data; versions and places do not.
-        data = {"sequences": sequences.digest(), "item_features": item_features.digest}
-        progress = Trainer(
-            network,
-            training,
-            processes,
-            n_steps=plan.n_steps(training.global_batch_size, window_rows),
-            batches=batches,
-            loss=losses,
-            evaluate=evaluate,
-            folder=folder,
-            identity={"model": json.dumps(description), "parameters": json.dumps({**training.identity(), **own}), "data": json.dumps(data)},
-            report=report,
-        ).train()
+    own: dict[str, Any] = {"loss": loss.model_dump(mode="json"), "augmentation": augmentation.model_dump(mode="json")}
+    own |= {"length": length, "validation_share": validation_share, "window_rows": window_rows, "k": k}
+    # What decides the data; versions and places do not.
+    data = {"sequences": sequences.digest(), "item_features": item_features.digest}
+    progress = Trainer(
+        network,
+        training,
+        processes,
+        n_steps=plan.n_steps(training.global_batch_size, window_rows),
+        batches=batches,
+        loss=losses,
+        evaluate=evaluate,
+        folder=folder,
+        identity={"model": json.dumps(description), "parameters": json.dumps({**training.identity(), **own}), "data": json.dumps(data)},
+        report=report,
+    ).train()
 
-        def figures(epoch: int) -> dict[str, float]:
-            row = progress.curve[epoch]
-            return {f"tune_{name}_at_{k}": row[f"tune_{name}"] for name in ("ndcg", "hit_rate")} | {"tune_loss": row["tune_loss"]}
+    def figures(epoch: int) -> dict[str, float]:
+        row = progress.curve[epoch]
+        return {f"tune_{name}_at_{k}": row[f"tune_{name}"] for name in ("ndcg", "hit_rate")} | {"tune_loss": row["tune_loss"]}
 
-        card = {
-            "model": description,
-            "parameters": {**training.model_dump(mode="json"), **own},
-            "inputs": {"sequences": _source(sequences), "item_features": item_features.digest},
-            "curve": progress.curve,
-            "best_epoch": progress.best_epoch,
-            "metrics": figures(progress.best_epoch),
-            "untrained_metrics": figures(0),
-            "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "n_processes": processes.world_size,
-            "seconds": round(progress.seconds, 3),
-        }
-        if processes.is_first:
-            save_artefact(folder, progress.best, card)
-            drop_checkpoints(folder)
-        processes.wait()
-        finished = load_card(folder)
-        assert finished is not None
-        return finished
+    card = {
+        "model": description,
+        "parameters": {**training.model_dump(mode="json"), **own},
+        "inputs": {"sequences": _source(sequences), "item_features": item_features.digest},
+        "curve": progress.curve,
+        "best_epoch": progress.best_epoch,
+        "metrics": figures(progress.best_epoch),
+        "untrained_metrics": figures(0),
+        "n_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "n_processes": processes.world_size,
+        "seconds": round(progress.seconds, 3),
+    }
+    if processes.is_first:
+        save_artefact(folder, progress.best, card)
+        drop_checkpoints(folder)
+    processes.wait()
+    finished = load_card(folder)
+    assert finished is not None
+    return finished

@@ -17,10 +17,10 @@ from recspark.ranking.next_item.augment import with_masked_targets
 from recspark.ranking.next_item.batch import MASKED_ITEM, SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import TransformerBlock
-from recspark.ranking.next_item.models.next_item import NextItemKnobs, NextItemModel, Share
+from recspark.ranking.next_item.models.next_item import AttentionKnobs, NextItemModel, Share
 
 
-class Bert4RecKnobs(NextItemKnobs):
+class Bert4RecKnobs(AttentionKnobs):
     """What can be set about the network and what it has to guess."""
 
     name: Literal["bert4rec"] = "bert4rec"

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from recspark.ranking.next_item.batch import SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import N_TIME_BUCKETS, Dropout, time_buckets
-from recspark.ranking.next_item.models.next_item import NextItemKnobs, NextItemModel
+from recspark.ranking.next_item.models.next_item import AttentionKnobs, NextItemModel
 
 
-class HstuKnobs(NextItemKnobs):
+class HstuKnobs(AttentionKnobs):
     """What can be set about the network."""
 
     name: Literal["hstu"] = "hstu"
     n_layers: PositiveInt = 2
-    n_heads: PositiveInt = 1
 
 
 class HstuBlock(nn.Module):

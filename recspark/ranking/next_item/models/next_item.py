@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from recspark.ranking.next_item.batch import SequenceBatch, with_next_targets
@@ -28,6 +28,20 @@ class NextItemKnobs(BaseModel):
     embedding_std: PositiveFloat = 0.02
     dropout: Share = 0.2
     item_bias: bool = False
+
+
+class AttentionKnobs(NextItemKnobs):
+    """Those of models that attend to events."""
+
+    n_heads: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _heads_share_the_embedding(self) -> Self:
+        if self.embedding_size % self.n_heads:
+            raise ValueError(
+                f"n_heads {self.n_heads} do not divide embedding_size {self.embedding_size}: each head has its share of it; change one of them"
+            )
+        return self
 
 
 class NextItemModel(nn.Module, ABC):
@@ -66,7 +80,7 @@ class NextItemModel(nn.Module, ABC):
         return self.catalogue.all()
 
     def item_biases(self) -> Tensor:
-        """n: what is added to each item's score; 0 for those that came after training."""
-        later = self.catalogue.own.weight.new_zeros(self.catalogue.n_items - self.catalogue.n_trained)
+        """n: what is added to each item's score; those that came after training have the least that was learnt."""
+        n_later = self.catalogue.n_items - self.catalogue.n_trained
         biases = self.catalogue.own.weight.new_zeros(self.catalogue.n_trained) if self.item_bias is None else self.item_bias
-        return torch.cat([biases, later])
+        return torch.cat([biases, biases.detach().min().expand(n_later)])

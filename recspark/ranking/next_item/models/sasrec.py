@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from recspark.ranking.next_item.batch import SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import TransformerBlock
-from recspark.ranking.next_item.models.next_item import NextItemKnobs, NextItemModel
+from recspark.ranking.next_item.models.next_item import AttentionKnobs, NextItemModel
 
 
-class SasRecKnobs(NextItemKnobs):
+class SasRecKnobs(AttentionKnobs):
     """What can be set about the network."""
 
     name: Literal["sasrec"] = "sasrec"
     n_layers: PositiveInt = 2
-    n_heads: PositiveInt = 1
     feedforward: PositiveInt = 64
 
 
