@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from recspark.errors import TrainingError
+from recspark.ranking import faults
 from recspark.ranking.faults import (
     free_bytes,
     loss_limit,
@@ -112,3 +113,8 @@ def test_memory_of_large_tensors_is_kept_for_the_next_ones():
     said = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True, timeout=100).stdout
     given_back, kept = map(int, said.split())
     assert kept < 1000 < 16_000 < given_back
+
+
+def test_pages_of_files_are_memory_that_a_container_gives_back(tmp_path):
+    (tmp_path / "memory.stat").write_text("anon 100\nactive_file 30\ninactive_file 12\n")
+    assert (faults._cached_bytes(tmp_path / "memory.stat"), faults._cached_bytes(tmp_path / "none")) == (42, 0)

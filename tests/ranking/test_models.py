@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
 
 from recspark.errors import TrainingError
-from recspark.ranking.batch import SlateBatch
+from recspark.ranking.batch import SlateBatch, keep_weighing
 from recspark.ranking.models.bst import BstKnobs
 from recspark.ranking.models.build import KNOBS, MODELS, NAMES, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
@@ -19,7 +20,7 @@ from recspark.ranking.train import train_ranker
 from recspark.runtime.job import Job
 from recspark.tables import RANKERS
 from tests.ranking.contract import RankerContract, dimensions
-from tests.slate_files import N_SLOTS, SOURCES
+from tests.slate_files import N_SLOTS, SOURCES, make_slates
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "ranker"
@@ -127,3 +128,10 @@ def test_vectors_and_the_blend_are_not_decayed(name: str):
     assert "blend.linear.weight" in {names[parameter] for parameter in free["params"]}
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(names)
+
+
+def test_where_no_row_weighs_padding_stands_in():
+    slates = {**make_slates(3, 1), "is_real": np.ones(3, bool)}
+    slates["weight"][:], slates["features"][:] = 0, np.nan
+    kept = keep_weighing(slates)
+    assert (len(kept["weight"]), kept["is_real"].any(), np.isnan(kept["features"]).any()) == (1, False, False)

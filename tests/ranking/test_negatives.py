@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from recspark.ranking.dimensions import expand_features
 from recspark.ranking.negatives import Catalogue, PastSlates, add_past, draw_uniform, fit_catalogue
 from recspark.ranking.train import train_ranker
 from tests.ranking.contract import dimensions
@@ -114,3 +116,14 @@ def test_the_past_teaches_what_the_slates_do_not_hold(make_world):
     assert alone["metrics"]["tune_ndcg_at_4"] < 0.4
     assert taught["metrics"]["tune_ndcg_at_4"] > 0.5
     assert taught["parameters"]["past"] == {"n_slates": 2, "n_negatives": 7, "alpha": 0.0, "weight": 1.0}
+
+
+def test_the_features_of_a_slate_of_the_past_say_nothing():
+    known = dimensions()
+    expanded = expand_features(
+        torch.from_numpy(past_of(real(make_slates(4, 1)))["features"]).reshape(-1, N_SLOTS, len(known.feature_names)), known.feature_names
+    )
+    logs = expanded[..., len(known.feature_names) :]
+    assert torch.allclose(
+        logs, torch.tensor(known.feature_means[len(known.feature_names) :]).clamp(min=float(np.log(1 / (2 * N_SLOTS)))), atol=1e-5
+    )

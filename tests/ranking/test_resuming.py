@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from recspark.errors import TrainingError
 from recspark.handover.files import PROGRESS
 from recspark.ranking import trainer
 from recspark.ranking.checkpoint import CARD, FOLDER, INDEX, WEIGHTS, load_checkpoint, save_checkpoint
-from recspark.ranking.train import train_ranker
+from recspark.ranking.processes import Processes
+from recspark.ranking.train import RankerOptions, train_ranker
 from tests.ranking.conftest import learnt
 from tests.ranking.test_several_processes import in_processes
 from tests.slate_files import make_slates, plan_files
@@ -221,3 +223,18 @@ def test_a_training_goes_on_with_another_number_of_processes(make_world, monkeyp
         assert got == pytest.approx(expected, abs=2e-4)
     for name, tensor in weights(str(world.folder / "work")).items():
         torch.testing.assert_close(tensor, weights(str(world.folder / "whole"))[name], rtol=1e-2, atol=1e-3)
+
+
+def test_processes_that_find_different_checkpoints_do_not_go_on(make_world, monkeypatch):
+    world = make_world()
+    stop_after(monkeypatch, 1)
+    with pytest.raises(StopError):
+        train_ranker(**world.arguments())
+    monkeypatch.setattr(Processes, "gather", lambda self, value: [value, "checkpoints/000000001.pt"])
+    with pytest.raises(TrainingError, match=r"found different checkpoints .*: it must be a folder that all of them read alike"):
+        train_ranker(**world.arguments())
+
+
+def test_what_decides_no_weight_is_no_part_of_a_training():
+    assert RankerOptions().identity() == RankerOptions(checkpoint_every=7, checkpoints_kept=9).identity()
+    assert RankerOptions().identity() != RankerOptions(seed=1).identity()

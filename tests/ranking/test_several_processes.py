@@ -68,9 +68,17 @@ def test_two_processes_equal_one(make_world):
     row = row_of(one, card)
     scoring = {"examples": world.tune, "rankers": row, "item_features": world.item_features, "batch_size": 7}
     alone = score_slates(**scoring, folder=f"{one}/scores")
-    cards, manifests = in_processes(
-        2, world.folder, [(train_ranker, world.arguments(folder=two)), (score_slates, {**scoring, "folder": f"{two}/scores"})]
+    again = f"{world.folder}/again"  # a second training of one launch, as at another horizon
+    cards, manifests, others = in_processes(
+        2,
+        world.folder,
+        [
+            (train_ranker, world.arguments(folder=two)),
+            (score_slates, {**scoring, "folder": f"{two}/scores"}),
+            (train_ranker, world.arguments(folder=again)),
+        ],
     )
+    assert learnt(others[0]) == learnt(cards[0])
     # Sums in another order: float32 rounding, grown over 8 steps of Adam.
     assert cards[0] == cards[1]
     for got, expected in zip(learnt(cards[0]), learnt(card), strict=True):

@@ -268,3 +268,18 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
     for *_, stopped, lost in (first, second):
         assert stopped == "stopped by SIGTERM at epoch 1, sample 16; run again to resume from there"
         assert "not finite in rows [117]; " in lost
+
+
+def test_what_training_is_judged_by_must_be_finite(tmp_path: Path):
+    trainer = make_trainer(tmp_path)
+    trainer.evaluate = lambda model: {"loss": float("nan")}
+    with pytest.raises(TrainingError, match="loss of the rows that training is judged by is nan after epoch 0"):
+        trainer.train()
+
+
+def test_the_largest_losses_are_those_of_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    updates = make_trainer(tmp_path).updates
+    updates.add(cut(world(), slice(0, 8)))
+    monkeypatch.setattr(Processes, "gather", lambda self, told: [told, ([], [(1e6, 777)])])
+    with pytest.raises(FloatingPointError, match=r"the largest of rows \[777, 1\d\d"):
+        updates.take(1.0, False, limit=0.0)

@@ -151,3 +151,13 @@ def test_a_summary_counts_for_its_own_state_only_and_half_a_one_never(tmp_path):
     for half in (whole[:10], "", '{"users": "caf\udcc3'):
         place.write_bytes(half.encode("utf-8", errors="surrogateescape"))
         assert _kept_summary(str(place), 7) is None
+
+
+def test_what_is_read_at_fit_is_made_at_fit():
+    every = find_jobs()
+    config = check(load_layers(None, "local", [*EVENTS, "sources=[next_item]"]), every)
+    horizons = {part: Horizon(part, 1, True) for part in ("fit", "tune", "test", "serve")}
+    house = SimpleNamespace(jobs=switches.switched_on(every, config))
+    for parts, expected in ((horizons, ["fit"]), ({"test": horizons["test"], "serve": horizons["serve"]}, ["test", "serve"])):
+        inputs = SimpleNamespace(parts=parts, intake=SimpleNamespace(delivery=1))
+        assert [scope.slice for _, scope in targets_of("next_item_models", house, inputs)] == expected

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -13,19 +14,21 @@ from recspark.errors import TrainingError
 from recspark.handover.arrays import Published, publish
 from recspark.handover.files import PROGRESS
 from recspark.handover.plan import Plan
+from recspark.handover.results import written_files
 from recspark.ranking import trainer
 from recspark.ranking.batch import ItemTable
 from recspark.ranking.checkpoint import CARD, WEIGHTS
 from recspark.ranking.next_item.augment import AugmentationKnobs
 from recspark.ranking.next_item.batch import hold_out, is_held_out, sequence_plan
-from recspark.ranking.next_item.dimensions import content_of, count_items, fit_sequence_dimensions
+from recspark.ranking.next_item.dimensions import SequenceDimensions, content_of, count_items, fit_sequence_dimensions
 from recspark.ranking.next_item.losses import NextItemLossKnobs
 from recspark.ranking.next_item.models.bert4rec import Bert4RecKnobs
 from recspark.ranking.next_item.models.sasrec import SasRecKnobs
-from recspark.ranking.next_item.score import load_next_item_model, user_vectors
-from recspark.ranking.next_item.train import NextItemOptions, train_next_item_model
+from recspark.ranking.next_item.negatives import NegativeSampler, popularity_shares
+from recspark.ranking.next_item.score import load_next_item_model, user_vectors, write_vectors
+from recspark.ranking.next_item.train import NextItemOptions, batch_maker, train_next_item_model
 from recspark.ranking.processes import this_process
-from tests.ranking.next_item.sequences import LENGTH, N_ITEMS, as_table, make_sequences
+from tests.ranking.next_item.sequences import LENGTH, N_ITEMS, as_table, build, make_sequences
 from tests.ranking.test_several_processes import in_processes
 from tests.slate_files import plan_files
 
@@ -68,7 +71,7 @@ def arguments(tmp_path, item_features):
 BERT = Bert4RecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=32, masked_last=0.5)
 
 
-@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 12), (BERT, 40)])
+@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 20), (BERT, 60)])
 def test_it_learns_what_comes_next(arguments, model, epochs, item_features):
     options = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=epochs, patience=epochs, warm_up=0.1)
     card = train_next_item_model(**arguments(model=model, training=options))
@@ -99,7 +102,7 @@ def test_the_card_tells_what_was_trained(arguments, tmp_path):
         "n_event_types": 3,
         "has_times": True,
         "n_item_codes": 4,
-        "n_item_numbers": 1,
+        "n_item_numbers": 0,
         "n_item_vector": 0,
         "n_user_codes": 5,
         "n_user_numbers": 1,
@@ -204,3 +207,54 @@ def test_wrong_knobs_are_refused_by_name():
     with pytest.raises(ValidationError, match="'ndcg', 'hit_rate' or 'loss'"):
         NextItemOptions(stop_on="auc")
     assert torch.get_num_threads() == 1
+
+
+def test_what_the_window_does_not_show_is_no_negative_either():
+    rows = make_sequences(30, length=N_ITEMS - 1)
+    network = build(KNOBS.model_copy(), SequenceDimensions(n_items=N_ITEMS, length=3))
+    sampler = NegativeSampler(popularity_shares(np.zeros(N_ITEMS), 0.0), 8, seed=0)
+    make = batch_maker(network, AugmentationKnobs(rows=1.0), sampler, validation_share=1e-9, seed=0)
+    batch = make({**rows, "ages": rows["times"], "is_real": np.ones(30, bool)}, 0)
+    assert batch.items.shape[1] == 3
+    for row, negatives in zip(batch.rows.tolist(), batch.negatives.tolist(), strict=True):
+        assert not set(negatives) & set(rows["items"][row - 100, : rows["length"][row - 100]])
+
+
+def test_later_items_without_content_have_no_vector(item_features, tmp_path, arguments):
+    plain = publish(
+        {
+            "item_idx": np.arange(N_ITEMS, dtype=np.int32),
+            "numbers": np.zeros((N_ITEMS, 1), np.float32),
+            "categories": np.zeros((N_ITEMS, 1), np.int32),
+        },
+        str(tmp_path / "plain"),
+    )
+    more = publish(
+        {
+            "item_idx": np.arange(N_ITEMS + 2, dtype=np.int32),
+            "numbers": np.zeros((N_ITEMS + 2, 1), np.float32),
+            "categories": np.zeros((N_ITEMS + 2, 1), np.int32),
+        },
+        str(tmp_path / "more"),
+    )
+    learnt = {name: array for name, array in make_sequences(N_FIT).items() if name not in ("user_numbers", "user_categories")}
+    card = train_next_item_model(**arguments(item_features=plain, sequences=plan_of(tmp_path / "bare", "fit", learnt)))
+    assert (card["model"]["dimensions"]["n_item_codes"], card["model"]["dimensions"]["n_item_numbers"]) == (0, 0)
+    rows = as_table(make_sequences(6, seed=3))
+    rows["request_idx"] = rows.pop("sequence_idx")
+    rows["length"][0] = 0
+    plan = plan_files(tmp_path / "histories", [rows], table="histories", horizon="test")
+    row = {"folder": str(tmp_path / "work"), "digest": card["digest"]}
+    manifest = write_vectors(plan, row, more, folder=str(tmp_path / "vectors"), batch_size=4)
+    found = [
+        one for file in written_files([manifest], str(tmp_path / "vectors"), plan) for one in parquet.ParquetFile(file).read().to_pylist()
+    ]
+    assert [one["idx"] for one in found if one["kind"] == "item"] == list(range(N_ITEMS))
+    assert [one["idx"] for one in found if one["kind"] == "request"] == rows["request_idx"][1:].tolist()
+    with pytest.raises(TrainingError, match="not other: run the job next_item_models again"):
+        write_vectors(plan, {**row, "digest": "other"}, more, folder=str(tmp_path / "vectors"))
+
+
+def test_heads_share_the_embedding():
+    with pytest.raises(ValidationError, match="n_heads 3 do not divide embedding_size 16"):
+        SasRecKnobs(embedding_size=16, n_heads=3)
