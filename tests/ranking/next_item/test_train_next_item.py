@@ -34,7 +34,7 @@ from tests.slate_files import plan_files
 
 KNOBS = SasRecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=16)
 OPTIONS = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=2)
-N_FIT = 110
+N_FIT = 200
 
 
 def plan_of(folder: Path, horizon: str, *parts: dict[str, np.ndarray]) -> Plan:
@@ -71,7 +71,7 @@ def arguments(tmp_path, item_features):
 BERT = Bert4RecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=32, masked_last=0.5)
 
 
-@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 20), (BERT, 60)])
+@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 12), (BERT, 40)])
 def test_it_learns_what_comes_next(arguments, model, epochs, item_features):
     options = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=epochs, patience=epochs, warm_up=0.1)
     card = train_next_item_model(**arguments(model=model, training=options))
@@ -109,7 +109,7 @@ def test_the_card_tells_what_was_trained(arguments, tmp_path):
     }
     assert card["n_parameters"] == sum(tensor.numel() for tensor in load_file(f"{tmp_path}/work/{WEIGHTS}").values())
     assert train_next_item_model(**arguments()) == card, "a finished training is not repeated"
-    assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 7
+    assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 13
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "in_batch", "bpr", "binary", "gbce"])
