@@ -64,7 +64,7 @@ def test_a_table_is_delta_and_options_keep_their_types():
         ({"options": {"mode": "DROPMALFORMED"}}, "recspark sets this itself"),
         ({"kolumns": {}}, "Extra inputs are not permitted"),
         ({"types": {}}, "at least one event type"),
-        ({"types": {"view": float("nan")}}, "finite weight"),
+        ({"types": {"view": float("nan")}}, "finite number"),
         ({"types": {"view": 1, "buy": 2}}, "nothing says which of the types"),
         ({"event_type": "buy"}, "not among the types"),
         ({"event_type": "view", "columns": columns(event_type="w")}, "keep one"),
