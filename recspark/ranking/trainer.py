@@ -209,7 +209,7 @@ class Trainer:
         figures = self.evaluate(self.model)
         p.curve.append({"epoch": epoch, **trained, **{f"tune_{name}": value for name, value in figures.items()}})
         *before, last = self._figures()
-        if not math.isfinite(last):
+        if epoch and not math.isfinite(last):  # of rows learnt from, the first step says more
             raise TrainingError(
                 f"{self.options.stop_on} of the rows that training is judged by is {last} after epoch {epoch}: look at their features, "
                 "or lower learning_rate"

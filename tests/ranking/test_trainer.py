@@ -273,7 +273,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path):
 def test_what_training_is_judged_by_must_be_finite(tmp_path: Path):
     trainer = make_trainer(tmp_path)
     trainer.evaluate = lambda model: {"loss": float("nan")}
-    with pytest.raises(TrainingError, match="loss of the rows that training is judged by is nan after epoch 0"):
+    with pytest.raises(TrainingError, match="loss of the rows that training is judged by is nan after epoch 1"):
         trainer.train()
 
 
