@@ -109,6 +109,10 @@ class Plan:
         files = [[file.url.rsplit("/", 1)[-1], file.n_rows] for file in self.files]
         return hashlib.sha256(json.dumps([self.table, self.horizon, columns, files]).encode()).hexdigest()[:24]
 
+    def summary(self) -> dict[str, str | int]:
+        """What was read, for a model's card."""
+        return {"table": self.table, "version": self.version, "horizon": self.horizon, "n_rows": self.n_rows, "digest": self.digest()}
+
     def n_steps(self, global_batch_size: int, window_rows: int) -> int:
         """Steps of an epoch: the same for every process and for any number of them."""
         return sum(window.n_steps for window in _windows(self.n_rows, global_batch_size, window_rows))

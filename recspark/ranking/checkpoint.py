@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recspark.errors import TrainingError
 from recspark.handover.files import read_whole, remove, write_whole, writing_whole
+from recspark.ranking.processes import Processes
 
 FOLDER = "checkpoints"
 # The checkpoints that count, the newest last: what a killed process left beside them does not.
@@ -85,6 +86,25 @@ def load_card(folder: str) -> dict[str, Any] | None:
     """The finished artefact's card; None while there is none."""
     data = read_whole(f"{folder}/{CARD}")
     return None if data is None else json.loads(data)
+
+
+def finished_card(folder: str) -> dict[str, Any] | None:
+    """The card of a training that has ended, whose checkpoints then go; None while there is none."""
+    card = load_card(folder)
+    if card is not None:
+        drop_checkpoints(folder)
+    return card
+
+
+def keep_artefact(folder: str, weights: Mapping[str, Tensor], card: Mapping[str, Any], processes: Processes) -> dict[str, Any]:
+    """The end of a training: the first process saves it and drops its checkpoints, every one returns the full card."""
+    if processes.is_first:
+        save_artefact(folder, weights, card)
+        drop_checkpoints(folder)
+    processes.wait()
+    saved = load_card(folder)
+    assert saved is not None
+    return saved
 
 
 def load_artefact(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

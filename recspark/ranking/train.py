@@ -16,7 +16,7 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.kernels.slates import feature_names
 from recspark.ranking.batch import ItemTable, SlateBatch, keep_weighing, slate_plan, to_batch
-from recspark.ranking.checkpoint import drop_checkpoints, load_card, save_artefact
+from recspark.ranking.checkpoint import finished_card, keep_artefact
 from recspark.ranking.dimensions import fit_dimensions, has_labelled_slates
 from recspark.ranking.evaluate import evaluate_slates
 from recspark.ranking.faults import out_of_memory_in_words
@@ -38,10 +38,6 @@ class RankerOptions(TrainingOptions):
     """The trainer's knobs, as slates are judged."""
 
     stop_on: Literal["ndcg", "loss"] = "ndcg"
-
-
-def _source(plan: Plan) -> dict[str, Any]:
-    return {"table": plan.table, "version": plan.version, "horizon": plan.horizon, "n_rows": plan.n_rows, "digest": plan.digest()}
 
 
 def train_ranker(
@@ -71,9 +67,8 @@ def train_ranker(
         HandoverError: the files do not hold what was planned.
         TrainingError: the model or a batch does not fit in memory, the loss ran away, or SIGTERM arrived.
     """
-    finished = load_card(folder)
+    finished = finished_card(folder)
     if finished is not None:
-        drop_checkpoints(folder)
         return finished
 
     def report(state: Mapping[str, Any]) -> None:
@@ -136,7 +131,7 @@ def train_ranker(
         "parameters": {**training.model_dump(mode="json"), **own},
         "sources": list(sources),
         "feature_names": list(dimensions.feature_names),
-        "inputs": {"examples": _source(examples), "tune_examples": _source(tune_examples), "item_features": item_features.digest},
+        "inputs": {"examples": examples.summary(), "tune_examples": tune_examples.summary(), "item_features": item_features.digest},
         "curve": progress.curve,
         "best_epoch": progress.best_epoch,
         "metrics": {f"tune_ndcg_at_{k}": best["tune_ndcg"], "tune_loss": best["tune_loss"]},
@@ -145,10 +140,4 @@ def train_ranker(
         "n_processes": processes.world_size,
         "seconds": round(progress.seconds, 3),
     }
-    if processes.is_first:
-        save_artefact(folder, progress.best, card)
-        drop_checkpoints(folder)
-    processes.wait()
-    finished = load_card(folder)
-    assert finished is not None
-    return finished
+    return keep_artefact(folder, progress.best, card, processes)

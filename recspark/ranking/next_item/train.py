@@ -15,7 +15,7 @@ from recspark.handover.files import PROGRESS, write_whole
 from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.ranking.batch import ItemTable, keep_weighing
-from recspark.ranking.checkpoint import drop_checkpoints, load_card, save_artefact
+from recspark.ranking.checkpoint import finished_card, keep_artefact
 from recspark.ranking.faults import out_of_memory_in_words
 from recspark.ranking.next_item.augment import AugmentationKnobs, augment_sequences, slide_windows
 from recspark.ranking.next_item.batch import (
@@ -51,10 +51,6 @@ class NextItemOptions(TrainingOptions):
     """The trainer's knobs, as next-item models are judged."""
 
     stop_on: Literal["ndcg", "hit_rate", "loss"] = "ndcg"
-
-
-def _source(plan: Plan) -> dict[str, Any]:
-    return {"table": plan.table, "version": plan.version, "horizon": plan.horizon, "n_rows": plan.n_rows, "digest": plan.digest()}
 
 
 def batch_maker(
@@ -101,9 +97,8 @@ def train_next_item_model(
         HandoverError: the files do not hold what was planned.
         TrainingError: the model or a batch does not fit in memory, the loss ran away, or SIGTERM arrived.
     """
-    finished = load_card(folder)
+    finished = finished_card(folder)
     if finished is not None:
-        drop_checkpoints(folder)
         return finished
 
     def report(state: Mapping[str, Any]) -> None:
@@ -177,7 +172,7 @@ def train_next_item_model(
     card = {
         "model": description,
         "parameters": {**training.model_dump(mode="json"), **own},
-        "inputs": {"sequences": _source(sequences), "item_features": item_features.digest},
+        "inputs": {"sequences": sequences.summary(), "item_features": item_features.digest},
         "curve": progress.curve,
         "best_epoch": progress.best_epoch,
         "metrics": figures(progress.best_epoch),
@@ -186,10 +181,4 @@ def train_next_item_model(
         "n_processes": processes.world_size,
         "seconds": round(progress.seconds, 3),
     }
-    if processes.is_first:
-        save_artefact(folder, progress.best, card)
-        drop_checkpoints(folder)
-    processes.wait()
-    finished = load_card(folder)
-    assert finished is not None
-    return finished
+    return keep_artefact(folder, progress.best, card, processes)

@@ -107,7 +107,7 @@ def test_the_card_tells_what_was_trained(arguments, tmp_path):
         "n_user_codes": 5,
         "n_user_numbers": 1,
     }
-    assert card["n_parameters"] == sum(tensor.numel() for tensor in load_file(f"{tmp_path}/work/{WEIGHTS}").values())
+    assert card["n_parameters"] == sum(tensor.numel() for tensor in load_file(tmp_path / "work" / WEIGHTS).values())
     assert train_next_item_model(**arguments()) == card, "a finished training is not repeated"
     assert json.loads((tmp_path / "work" / PROGRESS).read_text())["n_steps"] == 13
 

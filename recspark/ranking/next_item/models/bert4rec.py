@@ -17,7 +17,8 @@ from recspark.ranking.next_item.augment import with_masked_targets
 from recspark.ranking.next_item.batch import MASKED_ITEM, SequenceBatch
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import TransformerBlock
-from recspark.ranking.next_item.models.next_item import AttentionKnobs, NextItemModel, Share
+from recspark.ranking.next_item.models.next_item import AttentionKnobs, NextItemModel
+from recspark.ranking.options import Share
 
 
 class Bert4RecKnobs(AttentionKnobs):

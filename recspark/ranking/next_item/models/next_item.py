@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from recspark.ranking.next_item.batch import SequenceBatch, with_next_targets
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import Catalogue, EventInput
-
-# A knob that is a share of something, as of what dropout leaves out.
-Share = Annotated[float, Field(ge=0, lt=1)]
+from recspark.ranking.options import Share
 
 
 class NextItemKnobs(BaseModel):
