@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ GB = 1e9
 N_FIRST = 10
 # Tables that an error names.
 N_NAMED = 3
+M = TypeVar("M", bound=nn.Module)
 
 
 class Stop:
@@ -90,7 +91,7 @@ def predicted_bytes(model: nn.Module, options: TrainingOptions) -> dict[str, int
 
 
 def refuse_too_large(model: nn.Module, options: TrainingOptions, device: torch.device, free: int | None = None) -> None:
-    """Foresee what the model on the CPU will take in training, before anything of it is allocated.
+    """Foresee what the model will take in training, before anything of it is allocated; it may be one on torch's meta device.
 
     A model is whole in every process: a table larger than a process's memory cannot be trained. `free`: bytes that are left to
     this process (default: asked of the machine).
@@ -101,7 +102,8 @@ def refuse_too_large(model: nn.Module, options: TrainingOptions, device: torch.d
     sizes = predicted_bytes(model, options)
     on_gpu = device.type == "cuda"
     free = free_bytes(device) if free is None else free
-    needed = sizes["gradients"] + sizes["optimiser"] + (sizes["parameters"] if on_gpu else sizes["best"])
+    # The best epoch's copy stays in the machine's memory.
+    needed = sum(size for part, size in sizes.items() if not (on_gpu and part == "best"))
     if needed <= free:
         return
     tables = sorted(((module.weight.numel(), name, module) for name, module in model.named_modules() if isinstance(module, nn.Embedding)))
@@ -115,9 +117,23 @@ def refuse_too_large(model: nn.Module, options: TrainingOptions, device: torch.d
         cures.append("lower n_processes")
     parts = ", ".join(f"{name} {size / GB:.1f}" for name, size in sizes.items())
     raise TrainingError(
-        f"training this model takes {needed / GB:.1f} GB more of {'the GPU' if on_gpu else 'memory'} in each process ({parts} GB; "
+        f"training this model takes {needed / GB:.1f} GB of {'the GPU' if on_gpu else 'memory'} in each process ({parts} GB; "
         f"largest tables: {named or 'none'}), and {free / GB:.1f} GB are free: {', '.join(cures[:-1])}{' or ' * (len(cures) > 1)}{cures[-1]}"
     )
+
+
+def build_within_memory(build: Callable[[], M], options: TrainingOptions, device: torch.device) -> M:
+    """The model that `build` makes, its weights drawn from `options.seed`; a sketch of it without memory is measured first.
+
+    Raises:
+        TrainingError: it is more than there is.
+    """
+    with torch.device("meta"):
+        sketch = build()
+    refuse_too_large(sketch, options, device)
+    torch.manual_seed(options.seed)
+    with out_of_memory_in_words():
+        return build()
 
 
 def _cached_bytes(stat: Path) -> int:

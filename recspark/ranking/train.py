@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor, autocast, nn
 
 from recspark.columns import FIT, TUNE
 from recspark.handover.files import PROGRESS, write_whole
@@ -19,7 +18,7 @@ from recspark.ranking.batch import ItemTable, SlateBatch, keep_weighing, slate_p
 from recspark.ranking.checkpoint import finished_card, keep_artefact
 from recspark.ranking.dimensions import fit_dimensions, has_labelled_slates
 from recspark.ranking.evaluate import evaluate_slates
-from recspark.ranking.faults import out_of_memory_in_words
+from recspark.ranking.faults import build_within_memory
 from recspark.ranking.losses import LossName, make_loss
 from recspark.ranking.models.build import ModelKnobs, build_model, describe_model
 from recspark.ranking.models.din import DinKnobs
@@ -87,9 +86,7 @@ def train_ranker(
     dimensions = fit_dimensions(examples, items, feature_names(sources), seed=training.seed)
     description = describe_model(dimensions, model)
     catalogue = fit_catalogue(examples, items.n_items, alpha=past.alpha, seed=training.seed) if past else None
-    torch.manual_seed(training.seed)
-    with out_of_memory_in_words():
-        ranker = build_model(description)
+    ranker = build_within_memory(lambda: build_model(description), training, processes.device)
 
     def batches(epoch: int, first_sample: int) -> Iterator[SlateBatch]:
         windows = plan.training_share(*me, epoch=epoch, first_sample=first_sample, **order)
@@ -100,7 +97,7 @@ def train_ranker(
 
     def slate_losses(trained: nn.Module, batch: SlateBatch) -> tuple[Tensor, Tensor]:
         logits = trained(batch).float()
-        with torch.autocast(logits.device.type, enabled=False):  # bfloat16 has three digits: too few for a loss
+        with autocast(logits.device.type, enabled=False):  # bfloat16 has three digits: too few for a loss
             return loss_of(logits, batch.labels, batch.mask), batch.weight
 
     def evaluate(judged: nn.Module) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recspark.errors import TrainingError
 from recspark.ranking.checkpoint import load_checkpoint, save_checkpoint
-from recspark.ranking.faults import N_FIRST, Stop, loss_limit, out_of_memory_in_words, refuse_too_large, stopped_by_sigterm
+from recspark.ranking.faults import N_FIRST, Stop, loss_limit, out_of_memory_in_words, stopped_by_sigterm
 from recspark.ranking.options import TrainingOptions
 from recspark.ranking.processes import Processes
 from recspark.ranking.schedules import learning_rate_share
@@ -64,9 +64,6 @@ class Trainer:
     on every process, of which `options.stop_on` is one. Randomness of a step (dropout) follows from seed, epoch, sample
     and process, so a resumed run goes on exactly as an uninterrupted one. `folder` takes the checkpoints, `identity` tells
     this training from others, `report` hears of progress.
-
-    Raises:
-        TrainingError: the model is too large for the memory of a process.
     """
 
     def __init__(
@@ -83,7 +80,6 @@ class Trainer:
         identity: Mapping[str, Any],
         report: Report,
     ) -> None:
-        refuse_too_large(model, options, processes.device)
         self.model, self.options, self.processes = model.to(processes.device), options, processes
         self.n_steps, self.batches, self.evaluate = n_steps, batches, evaluate
         self.folder, self.identity, self._tell = folder, dict(identity), report

@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ ORPHAN_EVERY = 0.2
 # Lines of a dead process's output that its error shows.
 TAIL = 25
 TAIL_CHARACTERS = 20_000
+# How launchers and Spark say that a process was killed.
+KILLED = re.compile(r"SIGKILL|exit ?code *:? *(-9|137)\b")
 
 
 def _is_alive(pid: int) -> bool:
@@ -174,7 +177,10 @@ def _explain(attempt: str, n_processes: int, output: list[str]) -> RecsparkError
     if silent:
         ranks = ", ".join(map(str, silent))
         lines = "\n  ".join(output)
-        return TrainingError(f"training process {ranks} of {n_processes} died; {again}. The last lines of its output:\n  {lines}")
+        # What a machine that runs out of memory does, or somebody's kill.
+        killed = f" by SIGKILL: if memory ran out, lower n_processes, global_batch_size or embedding_size; {again}"
+        how = killed if KILLED.search(lines) else f"; {again}"
+        return TrainingError(f"training process {ranks} of {n_processes} died{how}. The last lines of its output:\n  {lines}")
     rank, one = next((rank, one) for rank, one in said.items() if one)
     lines = "\n  ".join(one["traceback"].strip().splitlines()[-TAIL:])
     return TrainingError(f"training process {rank} of {n_processes} failed; {again}. It said:\n  {lines}")

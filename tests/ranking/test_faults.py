@@ -13,6 +13,7 @@ from torch import nn
 from recspark.errors import TrainingError
 from recspark.ranking import faults
 from recspark.ranking.faults import (
+    build_within_memory,
     free_bytes,
     loss_limit,
     out_of_memory_in_words,
@@ -44,21 +45,29 @@ def test_bytes_by_hand():
 
 def test_what_does_not_fit_is_refused_with_the_figure_and_the_cure():
     model = make_large()
-    # Gradients 2.56 GB, two moments 5.12, the copy 2.56; row by row only the copy and 0.04 GB of sums.
+    # Parameters, gradients and the copy 2.56 GB each, two moments 5.12; row by row no gradients, and 0.04 GB of sums for the moments.
     with pytest.raises(TrainingError) as caught:
-        refuse_too_large(model, TrainingOptions(), CPU, free=10_000_000_000)
+        refuse_too_large(model, TrainingOptions(), CPU, free=12_000_000_000)
     assert str(caught.value) == (
-        "training this model takes 10.2 GB more of memory in each process (parameters 2.6, gradients 2.6, optimiser 5.1, best 2.6 GB; "
-        "largest tables: products 10,000,000 x 64), and 10.0 GB are free: lower embedding_size, set embeddings to rowwise (2.6 GB) "
+        "training this model takes 12.8 GB of memory in each process (parameters 2.6, gradients 2.6, optimiser 5.1, best 2.6 GB; "
+        "largest tables: products 10,000,000 x 64), and 12.0 GB are free: lower embedding_size, set embeddings to rowwise (5.2 GB) "
         "or lower n_processes"
     )
-    refuse_too_large(model, TrainingOptions(), CPU, free=10_300_000_000)
-    refuse_too_large(model, TrainingOptions(embeddings="rowwise"), CPU, free=2_700_000_000)
-    # A GPU takes the parameters too, and the copy stays in memory.
-    with pytest.raises(TrainingError, match=r"takes 10.2 GB more of the GPU .* or set embeddings to rowwise \(2.6 GB\)$"):
+    refuse_too_large(model, TrainingOptions(), CPU, free=12_900_000_000)
+    refuse_too_large(model, TrainingOptions(embeddings="rowwise"), CPU, free=5_200_000_000)
+    # The copy is none of a GPU's.
+    with pytest.raises(TrainingError, match=r"takes 10.2 GB of the GPU .* or set embeddings to rowwise \(2.6 GB\)$"):
         refuse_too_large(model, TrainingOptions(), GPU, free=10_000_000_000)
     with pytest.raises(TrainingError, match="lower embedding_size or lower n_processes"):
         refuse_too_large(model, TrainingOptions(embeddings="rowwise"), CPU, free=0)
+
+
+def test_a_model_is_measured_before_it_is_made():
+    with pytest.raises(TrainingError, match=r"largest tables: products 100,000,000,000 x 64"):
+        build_within_memory(lambda: nn.ModuleDict({"products": nn.Embedding(10**11, 64)}), TrainingOptions(), CPU)
+    made = build_within_memory(lambda: nn.Linear(3, 2), TrainingOptions(seed=5), CPU)
+    torch.manual_seed(5)
+    assert torch.equal(made.weight, nn.Linear(3, 2).weight)
 
 
 def test_memory_is_shared_by_the_processes_of_a_machine(monkeypatch):

@@ -157,6 +157,15 @@ def test_a_process_that_dies_is_named_with_its_last_lines(spark, tmp_path):
         run_torch(spark, os._exit, {"status": 3}, folder=str(tmp_path), n_processes=1)
 
 
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_was_killed_may_have_wanted_memory(spark, tmp_path):
+    with pytest.raises(TrainingError, match=r"0 of 1 died by SIGKILL: if memory ran out, lower n_processes, .*; run again to resume"):
+        run_torch(spark, be_killed, {}, folder=str(tmp_path), n_processes=1)
+
+
 def test_a_process_that_fails_is_named_with_its_traceback(spark, tmp_path):
     with pytest.raises(TrainingError, match=r"training process 0 of 1 failed; run again(.|\n)*JSONDecodeError"):
         run_torch(spark, json.loads, {"s": "{"}, folder=str(tmp_path), n_processes=1)

@@ -16,7 +16,7 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import read_rows, read_steps
 from recspark.ranking.batch import ItemTable, keep_weighing
 from recspark.ranking.checkpoint import finished_card, keep_artefact
-from recspark.ranking.faults import out_of_memory_in_words
+from recspark.ranking.faults import build_within_memory
 from recspark.ranking.next_item.augment import AugmentationKnobs, augment_sequences, slide_windows
 from recspark.ranking.next_item.batch import (
     SequenceBatch,
@@ -115,9 +115,8 @@ def train_next_item_model(
     me = (processes.process_rank, processes.world_size)
     dimensions = fit_sequence_dimensions(plan, items, length=length, seed=seed)
     description = describe_next_item_model(dimensions, model)
-    torch.manual_seed(seed)
-    with out_of_memory_in_words():
-        network = build_next_item_model(description, content_of(items))
+    content = content_of(items)
+    network = build_within_memory(lambda: build_next_item_model(description, content), training, processes.device)
     needs_counts = loss.name == "in_batch" or (loss.name in SAMPLED and loss.alpha > 0)
     counts = (
         count_items(plan, items.n_items, processes, share=validation_share, seed=seed)
