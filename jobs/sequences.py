@@ -1,4 +1,4 @@
-"""interactions -> sequences: each user's learnt events in order, as next-item models read them."""
+"""interactions, user_features -> sequences: each user's learnt events in order, as next-item models read them."""
 
 from recspark.features.sequences import build_sequences
 from recspark.runtime.job import Job

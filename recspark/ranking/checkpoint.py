@@ -107,15 +107,19 @@ def keep_artefact(folder: str, weights: Mapping[str, Tensor], card: Mapping[str,
     return saved
 
 
-def load_artefact(folder: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and card of a finished artefact.
+def load_artefact(folder: str, digest: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and card of a finished artefact; `digest`: that of the weights which are meant.
 
     Raises:
-        TrainingError: it is not there, or its weights are not those that the card was written for.
+        TrainingError: it is not there, its weights are not those that the card was written for, or they are others than were meant.
     """
     card, data = load_card(folder), read_whole(f"{folder}/{WEIGHTS}")
     if card is None or data is None:
-        raise TrainingError(f"there is no ranker in {folder}; run the job rankers again")
+        raise TrainingError(f"there is no trained model in {folder}; run the job that trains it again")
     if hashlib.sha256(data).hexdigest() != card["digest"]:
-        raise TrainingError(f"the weights in {folder} are not those of its card (SHA-256 {card['digest']}); run the job rankers again")
+        raise TrainingError(
+            f"the weights in {folder} are not those of its card (SHA-256 {card['digest']}); run the job that trains it again"
+        )
+    if digest not in (None, card["digest"]):
+        raise TrainingError(f"the model in {folder} is {card['digest']}, not {digest}; run the job that trains it again")
     return load_tensors(data), card

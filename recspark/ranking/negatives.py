@@ -18,6 +18,7 @@ from recspark.columns import PAD_ITEM
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL, read_rows
 from recspark.ranking.dimensions import SAMPLE_ROWS, Dimensions, reciprocal_columns
+from recspark.ranking.draws import uniform
 
 # An item that the user has is drawn anew so many times, then left out.
 ATTEMPTS = 16
@@ -36,17 +37,6 @@ class PastSlates(BaseModel):
     weight: PositiveFloat = 1.0
 
 
-def draw_uniform(*keys: np.ndarray | int) -> np.ndarray:
-    """Numbers in [0, 1), one for each combination of the keys (broadcast), without a state: SplitMix64 over them."""
-    mixed = np.zeros(1, np.uint64)
-    for key in keys:
-        mixed = mixed + np.asarray(key).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed = mixed ^ (mixed >> np.uint64(31))
-    return (mixed >> np.uint64(11)) * 2.0**-53
-
-
 @dataclass(frozen=True)
 class Catalogue:
     """What negatives are drawn from: `shares`, the items' probabilities added up, [n_items]."""
@@ -58,8 +48,8 @@ class Catalogue:
         drawn = np.full((len(taken), n), PAD_ITEM, np.int32)
         clash = np.ones(drawn.shape, bool)
         for attempt in range(ATTEMPTS):
-            uniform = draw_uniform(*keys, np.arange(n), attempt)
-            items = np.minimum(np.searchsorted(self.shares, uniform, side="right"), len(self.shares) - 1)
+            drawn_shares = uniform(*keys, np.arange(n), attempt)
+            items = np.minimum(np.searchsorted(self.shares, drawn_shares, side="right"), len(self.shares) - 1)
             drawn = np.where(clash, items, drawn).astype(np.int32)
             clash = (drawn[:, :, None] == taken[:, None, :]).any(-1)
             if not clash.any():
@@ -105,7 +95,7 @@ def add_past(
     slates = {name: array[rows] for name, array in columns.items()}
     n, n_slots = slates["items"].shape
     keys = (seed, epoch, slates["request_idx"], np.tile(np.arange(past.n_slates), n // past.n_slates))
-    event = (draw_uniform(*keys) * slates["history_length"]).astype(np.int64)
+    event = (uniform(*keys) * slates["history_length"]).astype(np.int64)
     happened = np.arange(slates["history_items"].shape[1]) < slates["history_length"][:, None]
     taken = np.where(happened, slates["history_items"], PAD_ITEM)
     positives = np.where(slates["labels"] > 0, slates["items"], PAD_ITEM)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 # At least 0, and below 1.
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -53,3 +53,18 @@ class TrainingOptions(BaseModel):
     def identity(self) -> dict[str, object]:
         """What decides the trained weights: how often it is saved does not."""
         return self.model_dump(mode="json")
+
+
+class AttentionHeads(BaseModel):
+    """The knob of models whose attention has several heads: each has its share of the embedding."""
+
+    embedding_size: PositiveInt
+    n_heads: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _heads_share_the_embedding(self) -> Self:
+        if self.embedding_size % self.n_heads:
+            raise ValueError(
+                f"n_heads {self.n_heads} do not divide embedding_size {self.embedding_size}: each head has its share of it; change one of them"
+            )
+        return self

@@ -21,13 +21,13 @@ from recspark.ranking.transfer import Feed
 from recspark.tables.lineage import AsPlan, At, ItemFeatures, WorkFolder
 
 
-def load_ranker(folder: str) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained model, ready to score, and its card.
+def load_ranker(folder: str, digest: str | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained model, ready to score, and its card; `digest`: that of the weights which are meant.
 
     Raises:
-        TrainingError: the artefact is not there, or is not what its card says.
+        TrainingError: the artefact is not there, or is not what its card or `digest` says.
     """
-    weights, card = load_artefact(folder)
+    weights, card = load_artefact(folder, digest)
     model = build_model(card["model"])
     model.load_state_dict(weights)
     return model.eval(), card
@@ -61,9 +61,7 @@ def score_slates(
     if rankers is None:
         return None
     plan, items = slate_plan(examples), ItemTable(item_features)
-    model, card = load_ranker(rankers["folder"])
-    if card["digest"] != rankers["digest"]:
-        raise TrainingError(f"the ranker in {rankers['folder']} is {card['digest']}, not {rankers['digest']}: run the job rankers again")
+    model, _ = load_ranker(rankers["folder"], rankers["digest"])
     processes = this_process()
     model.to(processes.device)
     writer = ResultWriter(folder, examples, processes.process_rank, processes.world_size)

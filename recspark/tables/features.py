@@ -3,10 +3,15 @@
 from recspark.tables.contract import SHARD, Column, Table
 
 _HORIZON = Column("horizon", "string", "The cut that the row is computed at.")
+_OF_THE_USER = (
+    Column("user_numbers", "array<float>", "As user_features.numbers."),
+    Column("user_categories", "array<int>", "As user_features.categories."),
+)
 
 HISTORIES = Table(
     "histories",
-    "Each request's latest events, oldest first, in lists of one fixed length. Requests without events have length 0.",
+    "Each request's latest events, oldest first, in lists of one fixed length, and what is known of its user. Requests without "
+    "events have length 0.",
     (
         _HORIZON,
         Column("request_idx", "bigint", "The request."),
@@ -14,6 +19,7 @@ HISTORIES = Table(
         Column("event_types", "array<int>", "1 + position of the event type in the configuration; 0 is padding."),
         Column("ages", "array<float>", "Days from the event to the request's as_of, >= 0; 0 without times and in padding."),
         Column("length", "int", "How many of the entries are events.", check="length >= 0"),
+        *_OF_THE_USER,
         SHARD,
     ),
     key=("horizon", "request_idx"),
@@ -21,7 +27,7 @@ HISTORIES = Table(
 )
 SEQUENCES = Table(
     "sequences",
-    "Each user's learnt events, oldest first, in lists of one fixed length: what next-item models learn from.",
+    "Each user's learnt events, oldest first, in lists of one fixed length, and what is known of the user: what next-item models learn from.",
     (
         _HORIZON,
         Column("sequence_idx", "bigint", "Tells rows apart: user_idx * max_windows + window."),
@@ -31,6 +37,8 @@ SEQUENCES = Table(
         Column("event_types", "array<int>", "As in histories."),
         Column("ages", "array<float>", "Days from the event to the user's latest learnt one; 0 without times and in padding."),
         Column("length", "int", "How many of the entries are events.", check="length > 1"),
+        Column("seen_items", "array<int>", "The item of the user's latest event, then those of all events before, ascending, then -1."),
+        *_OF_THE_USER,
         SHARD,
     ),
     key=("horizon", "sequence_idx"),

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from recspark.ranking.dimensions import expand_features
-from recspark.ranking.negatives import Catalogue, PastSlates, add_past, draw_uniform, fit_catalogue
+from recspark.ranking.draws import uniform
+from recspark.ranking.negatives import Catalogue, PastSlates, add_past, fit_catalogue
 from recspark.ranking.train import train_ranker
 from tests.ranking.contract import dimensions
 from tests.slate_files import N_HISTORY, N_ITEMS, N_SLOTS, make_slates, plan_files
@@ -27,13 +28,13 @@ def past_of(columns: dict, **changed: float) -> dict:
 
 
 def test_numbers_are_uniform_and_follow_from_their_keys():
-    numbers = draw_uniform(3, np.arange(2000)[:, None], np.arange(50))
+    numbers = uniform(3, np.arange(2000)[:, None], np.arange(50))
     assert numbers.shape == (2000, 50)
     assert (numbers.min() >= 0, numbers.max() < 1) == (True, True)
     assert np.histogram(numbers, 10, (0, 1))[0] == pytest.approx(np.full(10, 10_000), rel=0.04)
     assert abs(np.corrcoef(numbers[:-1, 0], numbers[1:, 0])[0, 1]) < 0.05
-    assert np.array_equal(draw_uniform(3, 7, np.arange(50)), numbers[7])
-    assert not np.isin(draw_uniform(4, 7, np.arange(50)), numbers[7]).any()
+    assert np.array_equal(uniform(3, 7, np.arange(50)), numbers[7])
+    assert not np.isin(uniform(4, 7, np.arange(50)), numbers[7]).any()
 
 
 def test_nobody_is_given_what_they_have():

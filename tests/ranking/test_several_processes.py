@@ -109,5 +109,5 @@ def test_the_wrong_ranker_is_refused(make_world):
     world = make_world()
     card = train_ranker(**world.arguments())
     row = {**row_of(str(world.folder / "work"), card), "digest": "other"}
-    with pytest.raises(TrainingError, match="not other: run the job rankers again"):
+    with pytest.raises(TrainingError, match="not other; run the job that trains it again"):
         score_slates(world.tune, row, world.item_features, folder=str(world.folder / "scores"))

@@ -188,7 +188,7 @@ def test_only_rows_that_weigh_are_learnt_from_and_always_one():
 
 def test_a_damaged_artefact_is_refused(make_world):
     world = make_world()
-    with pytest.raises(TrainingError, match="there is no ranker in"):
+    with pytest.raises(TrainingError, match="there is no trained model in"):
         load_artefact(str(world.folder / "work"))
     train_ranker(**world.arguments())
     (world.folder / "work" / WEIGHTS).write_bytes(b"other")

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from recspark.ranking.batch import SlateBatch
@@ -14,22 +14,15 @@ from recspark.ranking.dimensions import Dimensions
 from recspark.ranking.inputs import SlateEncoder, join_fields
 from recspark.ranking.layers import EMBEDDING_STD, make_mlp
 from recspark.ranking.models.ranker import DeepKnobs, Ranker
+from recspark.ranking.options import AttentionHeads
 
 
-class BstKnobs(DeepKnobs):
+class BstKnobs(DeepKnobs, AttentionHeads):
     """What can be set about the network; in the configuration, `rankers.model`."""
 
     name: Literal["bst"] = "bst"
     n_layers: PositiveInt = 1
     n_heads: PositiveInt = 2
-
-    @model_validator(mode="after")
-    def _heads_share_the_embedding(self) -> BstKnobs:
-        if self.embedding_size % self.n_heads:
-            raise ValueError(
-                f"n_heads {self.n_heads} do not divide embedding_size {self.embedding_size}: each head has its share of it; change one of them"
-            )
-        return self
 
 
 class TransformerBlock(nn.Module):

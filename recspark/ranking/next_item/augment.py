@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recspark.columns import PAD_ITEM
+from recspark.ranking.draws import CHOICE, CROP, LAST, MASK, REORDER, SHUFFLE, WINDOW, uniform_draws
 from recspark.ranking.next_item.batch import MASKED_ITEM, part_of
-from recspark.ranking.next_item.draws import CHOICE, CROP, LAST, MASK, REORDER, SHUFFLE, WINDOW, uniform_draws
 
 Columns = Mapping[str, np.ndarray]
 Share = Annotated[float, Field(ge=0, le=1)]

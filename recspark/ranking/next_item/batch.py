@@ -16,13 +16,13 @@ from torch import Tensor
 from recspark.columns import PAD_ITEM
 from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
-from recspark.ranking.next_item.draws import HELD_OUT, uniform_draws
+from recspark.ranking.draws import HELD_OUT, uniform_draws
 
 # The columns of `sequences` that every next-item model learns from, and those of `histories` that it reads;
-COLUMNS = ("sequence_idx", "user_idx", "window", "items", "event_types", "ages", "length")
-HISTORY_COLUMNS = ("request_idx", "items", "event_types", "ages", "length")
-# user_numbers, user_categories: B x N, B x C. seen_items: B x H, padded with -1, where a user has more than their row holds.
-OPTIONAL = ("user_numbers", "user_categories", "seen_items")
+COLUMNS = ("sequence_idx", "user_idx", "window", "items", "event_types", "ages", "length", "user_numbers", "user_categories")
+HISTORY_COLUMNS = ("request_idx", "items", "event_types", "ages", "length", "user_numbers", "user_categories")
+# B x H: what the user has beside the row's own items, the latest event's first. As wide as all windows: read where it is needed.
+SEEN = "seen_items"
 # The columns of a value an event, and what they are padded with.
 PADDING = {"items": PAD_ITEM, "event_types": 0, "times": 0, "targets": PAD_ITEM}
 # In `items`, what stands for an item that is to be guessed (BERT4Rec).
@@ -74,27 +74,36 @@ def from_table(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"weight": weight, **columns, "sequence_idx": rows, "times": -columns["ages"]}
 
 
+def judging_users(columns: Mapping[str, np.ndarray], share: float, seed: int) -> np.ndarray:
+    """B bool: rows of the seeded `share` of the users whose latest event is held out."""
+    drawn: np.ndarray = uniform_draws(columns["user_idx"], 1, seed=seed, epoch=0, purpose=HELD_OUT)[:, 0] < share
+    return drawn
+
+
 def is_held_out(columns: Mapping[str, np.ndarray], share: float, seed: int) -> np.ndarray:
     """B bool: rows of which the last event is not learnt from: the latest ones of a seeded `share` of the users."""
-    drawn = uniform_draws(columns["user_idx"], 1, seed=seed, epoch=0, purpose=HELD_OUT)[:, 0] < share
-    return drawn & (columns["window"] == 0) & (columns["length"] > 1)
+    return judging_users(columns, share, seed) & (columns["window"] == 0) & (columns["length"] > 1)
 
 
 def hold_out(columns: Mapping[str, np.ndarray], share: float, seed: int) -> dict[str, np.ndarray]:
-    """The rows without the last events of those that are held out."""
+    """The rows without the last events of those that are held out; what else such a user has does not tell of it either."""
     held = is_held_out(columns, share, seed)
     length = columns["length"] - held
-    return part_of(columns, np.zeros(len(length), np.int64), length, columns["items"].shape[1])
+    kept = part_of(columns, np.zeros(len(length), np.int64), length, columns["items"].shape[1])
+    if SEEN in columns:
+        seen = columns[SEEN].copy()
+        seen[judging_users(columns, share, seed), 0] = PAD_ITEM
+        kept[SEEN] = seen
+    return kept
 
 
-def sequence_plan(plan: Plan) -> Plan:
-    """The plan, reading only what next-item models read.
+def sequence_plan(plan: Plan, *, seen: bool) -> Plan:
+    """The plan, reading only what next-item models read; `seen`: also what else a row's user has.
 
     Raises:
         HandoverError: the plan lacks a column.
     """
-    there = {column.name for column in plan.columns}
-    return plan.select((*COLUMNS, *(name for name in OPTIONAL if name in there)))
+    return plan.select((*COLUMNS, SEEN) if seen else COLUMNS)
 
 
 def part_of(columns: Mapping[str, np.ndarray], first: np.ndarray, n_events: np.ndarray, width: int) -> dict[str, np.ndarray]:
@@ -146,8 +155,8 @@ def with_last_target(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 def to_batch(columns: Mapping[str, np.ndarray]) -> SequenceBatch:
     """Tensors of the columns that `sequences` gives and those that targets and negatives added. Rows that are padding weigh 0.
 
-    What a row must not be offered is `seen_items` where that column exists, the row's own items elsewhere. Without
-    `targets` no position has one.
+    What a row must not be offered is its own items, and the user's others where they were read. Without `targets` no position has
+    one.
     """
     items = columns["items"].astype(np.int64)
     shape, none = items.shape, np.zeros((len(items), 0))
@@ -160,12 +169,12 @@ def to_batch(columns: Mapping[str, np.ndarray]) -> SequenceBatch:
         "items": items,
         "event_types": np.where(mask, columns["event_types"], 0).astype(np.int64),
         "times": np.where(mask, columns["times"], 0).astype(np.float32),
-        "user_numbers": columns.get("user_numbers", none).astype(np.float32),
-        "user_categories": columns.get("user_categories", none).astype(np.int64),
+        "user_numbers": columns["user_numbers"].astype(np.float32),
+        "user_categories": columns["user_categories"].astype(np.int64),
         "targets": targets.astype(np.int64),
         "negatives": columns.get("negatives", none).astype(np.int64),
         "negative_log_odds": columns.get("negative_log_odds", none).astype(np.float32),
-        "seen": columns.get("seen_items", items).astype(np.int64),
+        "seen": np.concatenate([items, columns[SEEN]], axis=1).astype(np.int64) if SEEN in columns else items,
         "weight": (columns["weight"] * real).astype(np.float32),
     }
     return SequenceBatch(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})

@@ -108,15 +108,14 @@ def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: 
     Raises:
         HandoverError: the files do not hold what was planned.
     """
-    has_user = {name: name in {column.name for column in plan.columns} for name in ("user_numbers", "user_categories")}
-    columns = ("sequence_idx", "event_types", "ages", *(name for name, is_there in has_user.items() if is_there))
-    n_types, has_times, n_user_codes = 1, False, 0
+    columns = ("sequence_idx", "event_types", "ages", "user_numbers", "user_categories")
+    n_types, n_user_codes, has_times, has_user_numbers = 1, 1, False, False
     for batch in read_rows(plan.select(columns), plan.sample_share(SAMPLE_ROWS, seed=seed), 1024):
         n_types = max(n_types, int(batch["event_types"].max(initial=0)) + 1)
+        n_user_codes = max(n_user_codes, int(batch["user_categories"].max(initial=0)) + 1)
         has_times |= bool(batch["ages"].any())
-        if has_user["user_categories"] and batch["user_categories"].size:
-            n_user_codes = max(n_user_codes, int(batch["user_categories"].max()) + 1)
-    # Where nothing is configured the table has one number and one category, all 0.
+        has_user_numbers |= bool(batch["user_numbers"].any())
+    # Where nothing is configured the tables have one number and one category, all 0.
     n_item_codes = items.n_codes() if items.categories.any() else 0
     content = content_of(items)
     has_numbers = bool(content.numbers.any())
@@ -128,6 +127,6 @@ def fit_sequence_dimensions(plan: Plan, items: ItemTable, *, length: int, seed: 
         has_times=has_times,
         n_item_codes=n_item_codes,
         n_item_numbers=items.n_numbers if has_numbers else 0,
-        n_user_codes=n_user_codes,
-        n_user_numbers=plan.column("user_numbers").length if has_user["user_numbers"] else 0,
+        n_user_codes=n_user_codes if n_user_codes > 1 else 0,
+        n_user_numbers=plan.column("user_numbers").length if has_user_numbers else 0,
     )

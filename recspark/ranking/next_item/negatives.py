@@ -10,7 +10,7 @@ import numpy as np
 
 from recspark.columns import PAD_ITEM
 from recspark.errors import TrainingError
-from recspark.ranking.next_item.draws import uniform_draws
+from recspark.ranking.draws import uniform_draws
 
 # Draws that hit an item of the row are drawn again so often; what then still does moves on to the next free item.
 ATTEMPTS = 16

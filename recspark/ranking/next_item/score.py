@@ -25,13 +25,13 @@ from recspark.ranking.processes import this_process
 from recspark.tables.lineage import AsPlan, At, ItemFeatures, WorkFolder
 
 
-def load_next_item_model(folder: str, content: ItemContent) -> tuple[NextItemModel, dict[str, Any]]:
-    """A finished model over a catalogue, and its card.
+def load_next_item_model(folder: str, content: ItemContent, digest: str | None = None) -> tuple[NextItemModel, dict[str, Any]]:
+    """A finished model over a catalogue, and its card; `digest`: that of the weights which are meant.
 
     Raises:
-        TrainingError: it is not there or damaged, or the catalogue does not fit it.
+        TrainingError: it is not there, is not what its card or `digest` says, or the catalogue does not fit it.
     """
-    weights, card = load_artefact(folder)
+    weights, card = load_artefact(folder, digest)
     model = build_next_item_model(card["model"], content)
     model.load_state_dict(weights)
     return model.eval(), card
@@ -92,12 +92,7 @@ def write_vectors(
     """
     if next_item_models is None:
         return None
-    where = next_item_models["folder"]
-    model, card = load_next_item_model(where, content_of(ItemTable(item_features)))
-    if card["digest"] != next_item_models["digest"]:
-        raise TrainingError(
-            f"the model in {where} is {card['digest']}, not {next_item_models['digest']}: run the job next_item_models again"
-        )
+    model, _ = load_next_item_model(next_item_models["folder"], content_of(ItemTable(item_features)), next_item_models["digest"])
     processes = this_process()
     model.to(processes.device)
     rank, world_size = processes.process_rank, processes.world_size

@@ -61,8 +61,6 @@ def batch_maker(
 
     def make(columns: Columns, epoch: int) -> SequenceBatch:
         columns = hold_out(keep_weighing(from_table(columns)), validation_share, seed)
-        # What is no negative is all that the row holds, whatever of it the window shows.
-        columns = {"seen_items": columns["items"], **columns}
         columns = slide_windows(columns, width, seed=seed, epoch=epoch)
         columns = augment_sequences(columns, augmentation, seed=seed, epoch=epoch)
         columns = model.with_targets(columns, seed=seed, epoch=epoch)
@@ -109,7 +107,9 @@ def train_next_item_model(
     if lacking := lacks_sequences(sequences, validation_share, seed):
         report({"note": f"{sequences.horizon}: {lacking}: no next-item model is trained"})
         return None
-    plan, items = sequence_plan(sequences), ItemTable(item_features)
+    items = ItemTable(item_features)
+    # What is no negative and is not offered is all that the user has, whatever of it a window shows.
+    plan, judged_plan = sequence_plan(sequences, seen=loss.name != "softmax"), sequence_plan(sequences, seen=True)
     order = {"seed": seed, "global_batch_size": training.global_batch_size, "window_rows": window_rows}
     processes = join_processes()
     me = (processes.process_rank, processes.world_size)
@@ -133,7 +133,7 @@ def train_next_item_model(
 
     def held_out() -> Iterator[Columns]:
         # Few of the rows read are judged; each batch of them costs a pass over the catalogue.
-        for columns in read_rows(plan, plan.scoring_share(*me), min(8192, round(TUNE_BATCH / validation_share))):
+        for columns in read_rows(judged_plan, judged_plan.scoring_share(*me), min(8192, round(TUNE_BATCH / validation_share))):
             held = is_held_out(columns, validation_share, seed)
             if held.any():
                 yield {name: array[held] for name, array in from_table(columns).items()}

@@ -32,15 +32,18 @@ def make_sequences(n: int, seed: int = 0, length: int = LENGTH) -> dict[str, np.
     place = np.arange(length)[None]
     events = place < lengths[:, None]
     items = (rng.integers(0, N_ITEMS, (n, 1)) + place) % N_ITEMS
+    items = np.where(events, items, -1).astype(np.int32)
+    last = items[np.arange(n), lengths - 1]
     return {
         "sequence_idx": np.arange(100, 100 + n, dtype=np.int64),
         "user_idx": np.arange(n, dtype=np.int64),
         "window": np.zeros(n, np.int32),
-        "items": np.where(events, items, -1).astype(np.int32),
+        "items": items,
         "event_types": np.where(events, rng.integers(1, 3, (n, length)), 0).astype(np.int32),
         "times": np.where(events, np.cumsum(rng.exponential(1.0, (n, length)), axis=1), 0).astype(np.float32),
         "length": lengths,
         "weight": np.ones(n, np.float32),
+        "seen_items": np.concatenate([last[:, None], np.where(place < lengths[:, None] - 1, items, -1)], axis=1),
         "user_numbers": rng.normal(size=(n, 1)).astype(np.float32),
         "user_categories": rng.integers(2, 5, (n, 1)).astype(np.int32),
     }

@@ -6,6 +6,7 @@ import torch
 
 from recspark.errors import TrainingError
 from recspark.handover.reader import REAL
+from recspark.ranking.draws import uniform_draws
 from recspark.ranking.next_item.augment import (
     AugmentationKnobs,
     augment_sequences,
@@ -16,7 +17,6 @@ from recspark.ranking.next_item.augment import (
     with_masked_targets,
 )
 from recspark.ranking.next_item.batch import latest_events, to_batch, trimmed, with_last_target, with_next_targets
-from recspark.ranking.next_item.draws import uniform_draws
 from recspark.ranking.next_item.negatives import NegativeSampler, popularity_shares
 from tests.ranking.next_item.sequences import N_ITEMS, make_sequences
 

@@ -176,14 +176,19 @@ def test_the_last_event_of_who_is_held_out_is_not_learnt_from():
     last = rows["items"][np.arange(200), rows["length"] - 1]
     assert np.array_equal(kept["items"][held, kept["length"][held]], np.full(held.sum(), -1))
     assert np.array_equal(kept["items"][~held, kept["length"][~held] - 1], last[~held])
+    # Their older windows do not tell of it either, as what must be no negative.
+    judges = kept["seen_items"][:, 0] == -1
+    assert np.array_equal(judges[50:], held[50:])
+    assert 0 < judges[:50].sum() < 30
+    assert np.array_equal(kept["seen_items"][:, 1:], rows["seen_items"][:, 1:])
 
 
 def test_dimensions_are_those_of_the_tables(arguments, tmp_path, item_features):
     rows = make_sequences(10)
     rows["event_types"][:] = np.minimum(rows["event_types"], 1)
     rows["times"][:] = 0
-    bare = {name: array for name, array in rows.items() if name not in ("user_numbers", "user_categories")}
-    plan = sequence_plan(plan_of(tmp_path / "bare", "fit", bare))
+    rows["user_numbers"][:], rows["user_categories"][:] = 0, 0
+    plan = sequence_plan(plan_of(tmp_path / "bare", "fit", rows), seen=False)
     fitted = fit_sequence_dimensions(plan, ItemTable(item_features), length=5, seed=0)
     # One event type tells nothing; the model reads less than the rows hold.
     assert (fitted.n_event_types, fitted.has_times, fitted.n_user_codes, fitted.n_user_numbers, fitted.length) == (0, False, 0, 0, 5)
@@ -237,8 +242,7 @@ def test_later_items_without_content_have_no_vector(item_features, tmp_path, arg
         },
         str(tmp_path / "more"),
     )
-    learnt = {name: array for name, array in make_sequences(N_FIT).items() if name not in ("user_numbers", "user_categories")}
-    card = train_next_item_model(**arguments(item_features=plain, sequences=plan_of(tmp_path / "bare", "fit", learnt)))
+    card = train_next_item_model(**arguments(item_features=plain))
     assert (card["model"]["dimensions"]["n_item_codes"], card["model"]["dimensions"]["n_item_numbers"]) == (0, 0)
     rows = as_table(make_sequences(6, seed=3))
     rows["request_idx"] = rows.pop("sequence_idx")
@@ -251,7 +255,7 @@ def test_later_items_without_content_have_no_vector(item_features, tmp_path, arg
     ]
     assert [one["idx"] for one in found if one["kind"] == "item"] == list(range(N_ITEMS))
     assert [one["idx"] for one in found if one["kind"] == "request"] == rows["request_idx"][1:].tolist()
-    with pytest.raises(TrainingError, match="not other: run the job next_item_models again"):
+    with pytest.raises(TrainingError, match="not other; run the job that trains it again"):
         write_vectors(plan, {**row, "digest": "other"}, more, folder=str(tmp_path / "vectors"))
 
 

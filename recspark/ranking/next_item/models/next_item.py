@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from recspark.ranking.next_item.batch import SequenceBatch, with_next_targets
 from recspark.ranking.next_item.dimensions import ItemContent, SequenceDimensions
 from recspark.ranking.next_item.layers import Catalogue, EventInput
-from recspark.ranking.options import Share
+from recspark.ranking.options import AttentionHeads, Share
 
 
 class NextItemKnobs(BaseModel):
@@ -28,18 +28,8 @@ class NextItemKnobs(BaseModel):
     item_bias: bool = False
 
 
-class AttentionKnobs(NextItemKnobs):
+class AttentionKnobs(NextItemKnobs, AttentionHeads):
     """Those of models that attend to events."""
-
-    n_heads: PositiveInt = 1
-
-    @model_validator(mode="after")
-    def _heads_share_the_embedding(self) -> Self:
-        if self.embedding_size % self.n_heads:
-            raise ValueError(
-                f"n_heads {self.n_heads} do not divide embedding_size {self.embedding_size}: each head has its share of it; change one of them"
-            )
-        return self
 
 
 class NextItemModel(nn.Module, ABC):
