@@ -136,7 +136,7 @@ TRIALS = (
         tuple(_ncf("iALS, d=192", "als", 0.731, 0.452, "reach", IRSPACK)),
         seeds=(1, 2, 3),
         seed_of="vectors_als.seed",
-        assignments=("sources=[als]", "vectors_als.rank=192"),
+        assignments=("sources=[als]", "vectors_als.rank=192", "vectors_als.max_iter=20"),
     ),
     Trial(
         "ncf-ml-1m",
