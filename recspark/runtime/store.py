@@ -23,6 +23,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 import recspark.errors
 from recspark.errors import ConcurrentRunError, ContractError, RecsparkError, StoreError
+from recspark.handover.files import read_whole
 from recspark.tables import STAMPED, Table
 
 OURS = "recspark.table"  # the property that tells our tables from others in the same schema
@@ -78,6 +79,11 @@ class Store:
 
     def _last_commit(self, name: str) -> Row:
         return self._delta(name).history(1).select("version", "userMetadata", "operationMetrics").collect()[0]
+
+    def commit(self, name: str, version: int) -> bytes | None:
+        """What the log says of a version; None where it is not known. It names files that are never named twice: a table and its copy
+        are the same where their commits are."""
+        return None if self.catalog else read_whole(f"{self.location(name)}/_delta_log/{version:020d}.json")
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table at `version`.

@@ -29,7 +29,7 @@ def test_three_nights(spark, tmp_path, run_river):
     config = write_config(
         tmp_path,
         splits={"kind": "production", "label_days": WINDOW},
-        sources=["item_knn", "popular"],
+        sources=["popular"],
         torch={"n_processes": 1},
         rankers={"epochs": 1, "model": {"embedding_size": 4, "hidden": [8], "attention_hidden": 4}, "k": 4},
     )
