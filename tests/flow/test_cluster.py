@@ -12,7 +12,7 @@ from recspark.runtime.cluster import SMALL, bare_python, standalone_cluster, sub
 from recspark.runtime.compare import compare_warehouses
 from recspark.runtime.store import Store
 from tests.conftest import INTERPRETED
-from tests.flow.conftest import committed, forget
+from tests.flow.conftest import forget
 
 # What is left to the cluster: of each job one horizon, fit where it has that.
 LEFT = {"metrics", "scores", "ranked", "champion", "staged_recommendations", "gates", "recommendations", "similar_items"}
