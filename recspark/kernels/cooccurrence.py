@@ -27,15 +27,14 @@ from numba import njit
 
 from recspark.kernels.frozen import frozen
 from recspark.kernels.lists import Neighbours, close_lists, offer, open_lists
-from recspark.kernels.packing import Histories
-from recspark.kernels.similarity import PRODUCT, Measure, score_of
+from recspark.kernels.packing import Histories, transpose
+from recspark.kernels.similarity import PRODUCT, SLACK, STRETCH, Measure, score_of, worth_offering
 
 # What is added up of a pair (i, j), and how many numbers that is:
 # COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;
 # STEPS: how often j comes after i, and i after j.
 COUNT, DOT, MOMENTS, STEPS = range(4)
 _WIDTHS, _KINDS = (1, 2, 4, 2), (np.int32, np.float64, np.float64, np.int32)
-SLACK = 1.000001  # more than any rounding
 # How many pairs are handed over at once.
 PAIRS_AT_ONCE = 1 << 22
 # For who calls: histories' entries to add up at once (44 bytes each), beyond which sums are folded and carried on; and places in
@@ -83,41 +82,6 @@ def by_popularity(counts: np.ndarray) -> Catalogue:
 
 
 @njit(cache=True)
-def _transpose(order, offsets, items, values, rank_of):  # type: ignore[no-untyped-def]
-    """Histories as rows in the given order, by rank within; and of each rank the rows that hold it and its place in each.
-
-    Indexes are unsigned: numba then leaves out the question whether they count from the end.
-    """
-    n_items = rank_of.size
-    holders = np.zeros(n_items + 1, np.int64)
-    for item in items:
-        holders[rank_of[item] + 1] += 1
-    holders = np.cumsum(holders)
-    fill = holders[:-1].copy()
-    rows, sources = np.empty(items.size, np.uint32), np.empty(values.size, np.int64)
-    row_offsets = np.zeros(order.size + 1, np.int64)
-    for row in range(order.size):
-        start, end = offsets[order[row]], offsets[order[row] + 1]
-        row_offsets[row + 1] = row_offsets[row] + end - start
-        for entry in range(start, end):
-            rank = rank_of[items[entry]]
-            rows[fill[rank]] = row
-            if values.size:
-                sources[fill[rank]] = entry
-            fill[rank] += 1
-    fill = row_offsets[:-1].copy()
-    ranks, ranked_values, places = np.empty(items.size, np.uint32), np.empty_like(values), np.empty(items.size, np.uint64)
-    for rank in range(n_items):
-        for holder in range(holders[rank], holders[rank + 1]):
-            place = fill[rows[holder]]
-            fill[rows[holder]] += 1
-            ranks[place], places[holder] = rank, place
-            if values.size:
-                ranked_values[place] = values[sources[holder]]
-    return row_offsets.astype(np.uint64), ranks, ranked_values, holders, rows, places
-
-
-@njit(cache=True)
 def _add_up(mode, max_gap, rank, triangle, histories, sums):  # type: ignore[no-untyped-def]
     """Add the rows that hold `rank` into the dense `sums` [width x N]; how many entries that were."""
     row_offsets, ranks, values, holders, rows, places = histories
@@ -153,9 +117,8 @@ def _add_up(mode, max_gap, rank, triangle, histories, sums):  # type: ignore[no-
 
 
 @njit(cache=True)
-def _touched(k, rank, mode, max_gap, triangle, histories, earlier, sums, others, marks):  # type: ignore[no-untyped-def]
-    """Add up all pairs of the block's k-th item, which is `rank`: n, and the n others whose `sums` are not 0, in `others`."""
-    row_offsets, ranks, _, holders, rows, places = histories
+def _begin(k, rank, mode, max_gap, triangle, histories, earlier, sums):  # type: ignore[no-untyped-def]
+    """Add up all pairs of the block's k-th item, which is `rank`, in `sums`; how many entries that were."""
     before, before_others, before_values = earlier
     for pair in range(before[k], before[k + 1]):
         for column in range(sums.shape[0]):
@@ -163,13 +126,28 @@ def _touched(k, rank, mode, max_gap, triangle, histories, earlier, sums, others,
     n_added = before[k + 1] - before[k] + np.int64(_add_up(mode, max_gap, rank, triangle, histories, sums))
     if not triangle:
         sums[:, rank] = 0
-    n, reach, first, last = 0, rank if triangle else holders.size - 1, sums[0], sums[-1]
-    if 2 * n_added >= reach:
+    return n_added
+
+
+@njit(cache=True)
+def _is_dense(n_added, rank, triangle, sums):  # type: ignore[no-untyped-def]
+    """Whether looking through all sums is quicker than finding those that were added to where they came from; and how far to look."""
+    reach = rank if triangle else sums.shape[1]
+    return 2 * n_added >= reach, reach
+
+
+@njit(cache=True)
+def _touched(k, rank, triangle, histories, earlier, sums, others, marks, n_added):  # type: ignore[no-untyped-def]
+    """The others whose `sums` are not 0, in `others`: how many."""
+    row_offsets, ranks, _, holders, rows, places = histories
+    before, before_others, _ = earlier
+    n, first, last = 0, sums[0], sums[-1]
+    dense, reach = _is_dense(n_added, rank, triangle, sums)
+    if dense:
         for other in range(reach):
             others[n] = other
             n += (first[other] != 0) | (last[other] != 0)
         return n
-    # Few of the sums were touched: they are found where they came from.
     for pair in range(before[k], before[k + 1]):
         other = before_others[pair]
         marks[other] = rank + 1
@@ -203,7 +181,8 @@ def _fold(own, first, mode, max_gap, triangle, histories, earlier, sums, limit):
     all_others, all_values, k = np.empty(limit + n_items, np.uint32), np.empty((width, limit + n_items), sums.dtype), first
     while k < own.size and offsets[k - first] < limit:
         start = offsets[k - first]
-        n = _touched(k, own[k], mode, max_gap, triangle, histories, earlier, sums, others, marks)
+        n_added = _begin(k, own[k], mode, max_gap, triangle, histories, earlier, sums)
+        n = _touched(k, own[k], triangle, histories, earlier, sums, others, marks, n_added)
         for pair in range(n):
             all_others[start + pair] = others[pair]
             for column in range(width):
@@ -223,39 +202,56 @@ def _select(own, mode, max_gap, triangle, histories, earlier, sums, measure, ite
     others, marks = np.empty(item_of.size + 1, np.uint32), np.zeros(item_of.size, np.int64)
     # j after i, and i after j: one, where the direction does not count.
     there, back, dots = sums[0], sums[1 if mode == STEPS else 0], sums[0 if mode in (COUNT, STEPS) else 1]
-    square_i = square_j = 0.0
+    pairs = (there, back, dots, left, right)
+    square_i, square_j, n, work = 0.0, 0.0, 0, (np.empty(STRETCH, np.bool_), np.empty(STRETCH))
     for k in range(own.size):
         i = own[k]
         mine = i if triangle else k
         n_i, left_i, right_i = float(counts[i]), left[i], right[i]
-        n = _touched(k, i, mode, max_gap, triangle, histories, earlier, sums, others, marks)
-        for pair in range(n):
-            j = others[pair]
-            support, support_back, dot = float(there[j]), float(back[j]), float(dots[j])
-            most = max(support, support_back)
-            if most < min_support:
-                continue
-            if formula == PRODUCT:
-                # Most pairs are worse than what both lists hold: a bound of both scores says so, before anything else is done.
-                bound = (most if mode == STEPS else dot) * max(left_i * right[j], left[j] * right_i) * SLACK
-                if on_support > 0:
-                    bound *= most / (most + on_support)
-                if bound < least[mine] and (not triangle or bound < least[j]):
+        n_added = _begin(k, i, mode, max_gap, triangle, histories, earlier, sums)
+        dense, reach = _is_dense(n_added, i, triangle, sums)
+        first, end = 0, reach
+        while first < reach:
+            if dense:
+                # By stretches, so that what is offered soon raises what the rest of them must reach.
+                end = min(first + STRETCH, reach)
+                reached = (min_support, least, least[mine], triangle)
+                n = worth_offering(first, end, formula, mode == STEPS, *pairs, left_i, right_i, on_support, *reached, work, others)
+            else:
+                n = _touched(k, i, triangle, histories, earlier, sums, others, marks, n_added)
+            first = end
+            for pair in range(n):
+                j = others[pair]
+                support, support_back, dot = float(there[j]), float(back[j]), float(dots[j])
+                most = max(support, support_back)
+                if most < min_support:
                     continue
-            if mode == MOMENTS:
-                square_i, square_j = sums[2, j], sums[3, j]
-            n_j, score = float(counts[j]), np.float32(0)
-            if support >= min_support:
-                score = score_of(formula, left_i, right[j], n_i, n_j, n_histories, in_norm, on_support, dot, support, square_i, square_j)
-                offer(entries, supports, sizes, least, mine, item_of[j], score, there[j])
-            if triangle and support_back >= min_support:
-                if not symmetric or mode == STEPS:
-                    dot = support_back if mode == STEPS else dot
+                if formula == PRODUCT:
+                    # Most pairs are worse than what both lists hold: a bound of both scores says so, before anything else is done.
+                    bound = (most if mode == STEPS else dot) * max(left_i * right[j], left[j] * right_i) * SLACK
+                    if on_support > 0:
+                        bound *= most / (most + on_support)
+                    if bound < least[mine] and (not triangle or bound < least[j]):
+                        continue
+                if mode == MOMENTS:
+                    square_i, square_j = sums[2, j], sums[3, j]
+                n_j, score = float(counts[j]), np.float32(0)
+                if support >= min_support:
                     score = score_of(
-                        formula, left[j], right_i, n_j, n_i, n_histories, in_norm, on_support, dot, support_back, square_j, square_i
+                        formula, left_i, right[j], n_i, n_j, n_histories, in_norm, on_support, dot, support, square_i, square_j
                     )
-                offer(entries, supports, sizes, least, j, item_of[i], score, back[j])
-        _clear(n, others, sums)
+                    offer(entries, supports, sizes, least, mine, item_of[j], score, there[j])
+                if triangle and support_back >= min_support:
+                    if not symmetric or mode == STEPS:
+                        dot = support_back if mode == STEPS else dot
+                        score = score_of(
+                            formula, left[j], right_i, n_j, n_i, n_histories, in_norm, on_support, dot, support_back, square_j, square_i
+                        )
+                    offer(entries, supports, sizes, least, j, item_of[i], score, back[j])
+        if dense:
+            sums[:, :reach] = 0
+        else:
+            _clear(n, others, sums)
 
 
 def no_sums(block: Block) -> Sums:
@@ -268,7 +264,7 @@ def _opened(block: Block, rows: Histories) -> tuple[tuple[np.ndarray, ...], np.n
     order = np.argsort(rows.users, kind="stable")
     ones = block.mode == DOT and not len(rows.values)
     values = frozen(np.ones(len(rows.items)) if ones else rows.values if block.mode != COUNT else np.empty(0), kind)
-    histories = _transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
+    histories = transpose(order, frozen(rows.offsets, np.int64), frozen(rows.items, np.int32), values, block.catalogue.rank_of)
     return histories, np.zeros((_WIDTHS[block.mode], len(block.catalogue.rank_of)), _KINDS[block.mode])
 
 

@@ -218,3 +218,38 @@ def rows_of_block(histories: Histories, block: int, n_blocks: int) -> Histories:
     lengths = np.diff(histories.offsets)[rows]
     values = histories.values[entries] if len(histories.values) else histories.values
     return Histories(histories.users[rows], np.concatenate(([0], np.cumsum(lengths))), histories.items[entries], values)
+
+
+@njit(cache=True)
+def transpose(order, offsets, items, values, rank_of):  # type: ignore[no-untyped-def]
+    """Histories as rows in the given order, by rank within; and of each rank the rows that hold it and its place in each.
+
+    Indexes are unsigned: numba then leaves out the question whether they count from the end.
+    """
+    n_items = rank_of.size
+    holders = np.zeros(n_items + 1, np.int64)
+    for item in items:
+        holders[rank_of[item] + 1] += 1
+    holders = np.cumsum(holders)
+    fill = holders[:-1].copy()
+    rows, sources = np.empty(items.size, np.uint32), np.empty(values.size, np.int64)
+    row_offsets = np.zeros(order.size + 1, np.int64)
+    for row in range(order.size):
+        start, end = offsets[order[row]], offsets[order[row] + 1]
+        row_offsets[row + 1] = row_offsets[row] + end - start
+        for entry in range(start, end):
+            rank = rank_of[items[entry]]
+            rows[fill[rank]] = row
+            if values.size:
+                sources[fill[rank]] = entry
+            fill[rank] += 1
+    fill = row_offsets[:-1].copy()
+    ranks, ranked_values, places = np.empty(items.size, np.uint32), np.empty_like(values), np.empty(items.size, np.uint64)
+    for rank in range(n_items):
+        for holder in range(holders[rank], holders[rank + 1]):
+            place = fill[rows[holder]]
+            fill[rows[holder]] += 1
+            ranks[place], places[holder] = rank, place
+            if values.size:
+                ranked_values[place] = values[sources[holder]]
+    return row_offsets.astype(np.uint64), ranks, ranked_values, holders, rows, places

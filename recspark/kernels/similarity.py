@@ -30,6 +30,10 @@ PRODUCT, QUOTIENT, JACCARD, PEARSON, LLR = range(5)
 # A correlation up to here is what single precision left of none: each of the values is off by 2^-24 of itself, their dot product
 # by at most 2^-23 of the norms' (Cauchy and Schwarz), and as much again for the means.
 ROUNDED = 2.0**-22
+# What a bound of a score is multiplied by: more than any rounding.
+SLACK = 1.000001
+# How many pairs `worth_offering` looks at together, at most.
+STRETCH = 1024
 
 
 class Measure(NamedTuple):
@@ -124,6 +128,54 @@ def score_of(formula, left, right, n_i, n_j, n_histories, in_norm, on_support, d
     if on_support > 0:
         score *= support / (support + on_support)
     return np.float32(score)
+
+
+@njit(cache=True)
+def worth_offering(  # type: ignore[no-untyped-def]
+    first,
+    end,
+    formula,
+    by_steps,
+    there,
+    back,
+    dots,
+    left,
+    right,
+    left_i,
+    right_i,
+    on_support,
+    min_support,
+    least,
+    least_i,
+    both,
+    room,
+    others,
+):
+    """Of the others `first` to `end`, those of enough support whose score can be among the best of i, or (`both`) i among theirs.
+
+    In `others`, ascending: how many. Most are worth nothing: short loops without branches look at several at once. `room`: bool and
+    float64 [STRETCH], to work in.
+    """
+    keep, bounds = room
+    there, back, dots = there[first:end], back[first:end], dots[first:end]
+    left, right, least = left[first:end], right[first:end], least[first:end]
+    for place in range(there.size):
+        keep[place] = max(there[place], back[place]) >= min_support
+    if formula == PRODUCT:
+        for place in range(there.size):
+            dot = float(max(there[place], back[place])) if by_steps else float(dots[place])
+            bounds[place] = dot * max(left_i * right[place], left[place] * right_i) * SLACK
+        if on_support > 0:
+            for place in range(there.size):
+                most = float(max(there[place], back[place]))
+                bounds[place] *= most / (most + on_support)
+        for place in range(there.size):
+            keep[place] &= bounds[place] >= (min(least_i, least[place]) if both else least_i)
+    n = 0
+    for place in range(there.size):
+        others[n] = first + place
+        n += keep[place]
+    return n
 
 
 @njit(cache=True)
