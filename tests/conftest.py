@@ -93,10 +93,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def table(spark: SparkSession) -> Callable[[Table, Sequence[dict[str, Any]]], DataFrame]:
     """Rows of a table as a job's function gets them: without the columns that the runner stamps; what is left out is null."""
+    from recspark.runtime.rows import as_frame
 
     def make(of: Table, rows: Sequence[dict[str, Any]]) -> DataFrame:
         columns = [column for column in of.columns if column.name not in STAMPED]
         data = [tuple(row.get(column.name) for column in columns) for row in rows]
-        return spark.createDataFrame(data, ", ".join(f"`{column.name}` {column.type}" for column in columns))
+        return as_frame(spark, data, ", ".join(f"`{column.name}` {column.type}" for column in columns))
 
     return make

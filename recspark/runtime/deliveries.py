@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from recspark.errors import SourceError
 from recspark.runtime.config import Settings
 from recspark.runtime.ledger import Entry, Ledger
+from recspark.runtime.rows import as_frame
 from recspark.runtime.sources import FoundFile, list_files, new_files, read_source
 from recspark.runtime.store import Store
 from recspark.tables import CLEAN_EVENTS, DELIVERIES, LANDED_EVENTS, QUARANTINE
@@ -142,7 +143,7 @@ class Intake:
 
     def _commit(self, files: list[FoundFile], note: dict[str, Any], started: float, *, whole: bool) -> None:
         rows = [(self.delivery, EVENTS, file.path, file.n_bytes, file.modified_at) for file in files]
-        frame = self._store.spark.createDataFrame(rows, DELIVERIES.ddl())
+        frame = as_frame(self._store.spark, rows, DELIVERIES.ddl())
         written = self._store.write(
             frame,
             DELIVERIES,

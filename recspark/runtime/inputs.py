@@ -23,6 +23,7 @@ from recspark.interactions.roles import keep_rows
 from recspark.runtime.deliveries import Intake
 from recspark.runtime.job import TABLES_BY_NAME, Input, Job, role_tables, writers_of
 from recspark.runtime.ledger import Ledger
+from recspark.runtime.rows import as_frame
 from recspark.runtime.store import Store
 from recspark.tables import STAMPED, Table
 from recspark.tables.horizon import Horizon
@@ -198,7 +199,7 @@ class Inputs:
 
     def _before(self, table: Table, scope: Scope) -> DataFrame | None:
         if table.name not in self.ledger.versions:
-            return self.store.spark.createDataFrame([], table.ddl()).drop(*STAMPED) if table.slices else None
+            return as_frame(self.store.spark, [], table.ddl()).drop(*STAMPED) if table.slices else None
         frame = self.table(table.name)
         if "delivery" in table.slices:
             first = 1 if table.permanent else self.intake.first_of(scope.delivery)

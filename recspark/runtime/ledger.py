@@ -14,6 +14,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from recspark.errors import ConcurrentRunError
+from recspark.runtime.rows import as_frame
 from recspark.runtime.store import Store
 from recspark.tables import RUNS
 
@@ -162,7 +163,7 @@ class Ledger:
             )
             for e in {(e.job, e.slice): e for e in batch}.values()  # one row a slice and commit: the last
         ]
-        frame = self._store.spark.createDataFrame(rows, RUNS.ddl())
+        frame = as_frame(self._store.spark, rows, RUNS.ddl())
         if not self._store.append_once(frame, RUNS, application=APPLICATION, number=number, run_id=self.run_id):
             self._refuse_unless_ours(number)
         self.sequence = number

@@ -25,6 +25,7 @@ from pyspark.sql import types as T
 from recspark.errors import SourceError
 from recspark.interactions.mapping import UNITS, SourceMapping
 from recspark.runtime.parquet_files import escaped, one_frame, read_parquet
+from recspark.runtime.rows import as_frame
 from recspark.runtime.text_files import DAMAGED, read_csv, read_json
 
 FILE = "_file"
@@ -199,7 +200,7 @@ def read_source(
 def _empty(spark: SparkSession, mapping: SourceMapping) -> DataFrame:
     names = dict.fromkeys([*mapping.roles.values(), *mapping.kept])
     fields = [T.StructField(name, T.StringType()) for name in (*names, DAMAGED, FILE)]
-    return spark.createDataFrame([], T.StructType([*fields, T.StructField(POSITION, T.LongType())]))
+    return as_frame(spark, [], T.StructType([*fields, T.StructField(POSITION, T.LongType())]))
 
 
 def _keep_files(frame: DataFrame, files: Sequence[FoundFile], *, n_live: int) -> DataFrame:

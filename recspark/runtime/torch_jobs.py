@@ -14,6 +14,7 @@ from recspark.runtime.config import Torch
 from recspark.runtime.distribute import call_each, run_torch
 from recspark.runtime.job import Job
 from recspark.runtime.progress import RiverProgress
+from recspark.runtime.rows import as_frame
 from recspark.tables import STAMPED
 
 
@@ -46,9 +47,9 @@ class TorchRunner:
         columns = [column for column in job.writes.columns if column.name not in stamped]
         schema = ", ".join(f"{column.name} {column.type}" for column in columns)
         if all(result is None for result in results):
-            return self._spark.createDataFrame([], schema)
+            return as_frame(self._spark, [], schema)
         if job.writes.artefact:
-            return self._spark.createDataFrame([(folder, results[0]["digest"], json.dumps(results[0]))], schema)
+            return as_frame(self._spark, [(folder, results[0]["digest"], json.dumps(results[0]))], schema)
         plan = next(value for value in call.values() if isinstance(value, Plan))
         files = written_files(results, folder, plan)
-        return self._spark.read.schema(schema).parquet(*files) if files else self._spark.createDataFrame([], schema)
+        return self._spark.read.schema(schema).parquet(*files) if files else as_frame(self._spark, [], schema)

@@ -71,7 +71,7 @@ def arguments(tmp_path, item_features):
 BERT = Bert4RecKnobs(embedding_size=16, dropout=0.0, embedding_std=0.1, feedforward=32, masked_last=0.5)
 
 
-@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 12), (BERT, 40)])
+@pytest.mark.parametrize(("model", "epochs"), [(KNOBS, 15), (BERT, 40)])
 def test_it_learns_what_comes_next(arguments, model, epochs, item_features):
     options = NextItemOptions(learning_rate=1e-2, global_batch_size=16, epochs=epochs, patience=epochs, warm_up=0.1)
     card = train_next_item_model(**arguments(model=model, training=options))
