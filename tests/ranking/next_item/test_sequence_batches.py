@@ -34,6 +34,8 @@ def rows(items: list[list[int]], **more: np.ndarray) -> dict[str, np.ndarray]:
         "times": np.where(events, np.arange(array.shape[1]) + 1, 0).astype(np.float32),
         "length": events.sum(1).astype(np.int32),
         "weight": np.ones(len(items), np.float32),
+        "user_numbers": np.zeros((len(items), 1), np.float32),
+        "user_categories": np.zeros((len(items), 1), np.int32),
         **more,
     }
 
