@@ -73,7 +73,7 @@ def test_a_run_that_is_killed_again_and_again_leaves_no_trace_once_it_was_run_ag
         kill_when(copied, job, new_files(copied, work))
         after = committed(spark, copied / "warehouse")
         assert not any(name == job for name, _ in after.entries), "the kill came too late: the job had committed"
-    run_river(copied / "config.yaml", table="recommendations")
+    run_river(copied / "config.yaml")
     assert differences(spark, finished[0], copied) == {}
 
 
