@@ -1,4 +1,4 @@
-"""requests, candidates, histories, labels, popularity, item_features -> examples: the slates that rankers read."""
+"""requests, candidates, histories, user_features, labels, popularity, item_features -> examples: the slates that rankers read."""
 
 from recspark.examples.slates import build_examples
 from recspark.runtime.job import Job

@@ -1,4 +1,4 @@
-"""interactions, requests, user_features -> histories: each request's latest events, oldest first, and what is known of its user."""
+"""interactions, requests -> histories: each request's latest events, oldest first."""
 
 from recspark.features.histories import build_histories
 from recspark.runtime.job import Job

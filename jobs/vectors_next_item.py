@@ -1,4 +1,4 @@
-"""histories, next_item_models at fit, item_features -> vectors: what the model makes of each request's history, and of each item."""
+"""contexts, next_item_models at fit, item_features -> vectors: what the model makes of each request's history, and of each item."""
 
 from recspark.ranking.next_item.score import write_vectors
 from recspark.runtime.job import Job

@@ -53,9 +53,11 @@ def _name_histories(histories: DataFrame) -> DataFrame:
         F.col("event_types").alias("history_types"),
         F.col("ages").alias("history_ages"),
         F.col("length").alias("history_length"),
-        "user_numbers",
-        "user_categories",
     )
+
+
+def _name_user_features(user_features: DataFrame) -> DataFrame:
+    return user_features.select("user_idx", F.col("numbers").alias("user_numbers"), F.col("categories").alias("user_categories"))
 
 
 def _with_positives(rows: DataFrame, labels: DataFrame | None) -> DataFrame:
@@ -69,12 +71,15 @@ def _with_positives(rows: DataFrame, labels: DataFrame | None) -> DataFrame:
     return joined.withColumn("n_positives", F.size("positives"))
 
 
-def _gather_inputs(requests: DataFrame, candidates: DataFrame, histories: DataFrame, labels: DataFrame | None) -> DataFrame:
+def _gather_inputs(
+    requests: DataFrame, candidates: DataFrame, histories: DataFrame, user_features: DataFrame, labels: DataFrame | None
+) -> DataFrame:
     """One row a request. A request without candidates gets empty lists; one without history or user features stays null."""
     rows = (
         requests.select("request_idx", "user_idx")
         .join(candidates, "request_idx", "left")
         .join(_name_histories(histories), "request_idx", "left")
+        .join(_name_user_features(user_features), "user_idx", "left")
     )
     counts = {name: F.coalesce(name, F.lit(0)) for name in ("n_candidates", "n_entries")}
     lists = {name: F.coalesce(name, F.array().cast("array<int>")) for name in ("items", "positions")}
@@ -110,7 +115,7 @@ def _check_inputs(batch: pa.RecordBatch, sources: Sequence[str]) -> None:
         absent = batch.column(name).is_null().to_numpy(zero_copy_only=False)
         if absent.any():
             request = _column(batch, "request_idx")[absent][0]
-            raise ContractError(f"examples: request {request} has no row in {table}; rebuild it at this horizon")
+            raise ContractError(f"examples: request {request} has no row in {table}; rebuild {table} at this horizon")
     n, entries = _column(batch, "n_candidates").astype(np.int64), _column(batch, "n_entries")
     wrong = entries != n * len(sources)
     if wrong.any():
@@ -172,6 +177,7 @@ def build_examples(
     requests: DataFrame,
     candidates: DataFrame,
     histories: DataFrame,
+    user_features: DataFrame,
     labels: DataFrame | None,
     item_popularity: ItemPopularity,
     item_features: ItemFeatures,
@@ -194,6 +200,6 @@ def build_examples(
     if slate_size < 1:
         raise ConfigError(f"examples.slate_size is {slate_size}: a slate holds at least one candidate; set it to 1 or more")
     cut = _cut_candidates(candidates, slate_size, len(sources))
-    inputs = _gather_inputs(requests, cut, histories, labels)
+    inputs = _gather_inputs(requests, cut, histories, user_features, labels)
     schema = ", ".join(f"{column.name} {column.type}" for column in _COLUMNS)
     return inputs.mapInArrow(_slate_maker(slate_size, tuple(sources), item_popularity, item_features), schema)

@@ -39,16 +39,8 @@ def type_codes(types: list[str]) -> Column:
     return F.array_position(F.array(*map(F.lit, types)), F.col("event_type")).cast("int") if types else F.lit(0)
 
 
-def with_user_features(rows: DataFrame, user_features: DataFrame) -> DataFrame:
-    """`rows` with what is known of each one's `user_idx`; nulls where nothing is."""
-    named = user_features.select("user_idx", F.col("numbers").alias("user_numbers"), F.col("categories").alias("user_categories"))
-    return rows.join(named, "user_idx", "left")
-
-
-def build_histories(
-    interactions: HistoryRows, requests: DataFrame, user_features: DataFrame, *, max_length: PositiveInt = 50, types: list[str]
-) -> DataFrame:
-    """Each request's latest `max_length` events up to its `as_of`, oldest first, padded on the right to `max_length`; its user's features.
+def build_histories(interactions: HistoryRows, requests: DataFrame, *, max_length: PositiveInt = 50, types: list[str]) -> DataFrame:
+    """Each request's latest `max_length` events up to its `as_of`, oldest first, padded on the right to `max_length`.
 
     Order is (event_order, item_idx, event_type). `event_types` holds 1 + the position in `types`, 0 for a type that is
     not listed. `ages` are days from the event to `as_of`; 0 where either has no time. Requests without events have
@@ -71,12 +63,10 @@ def build_histories(
     def field(name: str) -> Column:
         return F.transform("events", lambda entry: entry[name])
 
-    return with_user_features(gathered, user_features).select(
+    return gathered.select(
         "request_idx",
         padded(field("item_idx"), F.lit(PAD_ITEM), max_length).alias("items"),
         padded(field("code"), F.lit(0), max_length).alias("event_types"),
         padded(field("age"), no_time, max_length).alias("ages"),
         F.size("events").alias("length"),
-        "user_numbers",
-        "user_categories",
     )

@@ -9,7 +9,8 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recspark.columns import MICROSECONDS_A_DAY, PAD_ITEM
-from recspark.features.histories import EVENT_ORDER, padded, type_codes, with_user_features
+from recspark.features.contexts import with_user_features
+from recspark.features.histories import EVENT_ORDER, padded, type_codes
 from recspark.tables.lineage import LearnRows
 
 

@@ -3,7 +3,7 @@
 from recspark.tables.candidates import CANDIDATES, EXAMPLES, NEIGHBOURS, SOURCE_CANDIDATES, VECTORS
 from recspark.tables.contract import STAMPED, Column, Table
 from recspark.tables.evaluation import CHAMPION, METRICS, PREDICTIONS
-from recspark.tables.features import ACTIVITY, FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, SEQUENCES, USER_FEATURES
+from recspark.tables.features import ACTIVITY, CONTEXTS, FEATURE_STATS, HISTORIES, ITEM_FEATURES, POPULARITY, SEQUENCES, USER_FEATURES
 from recspark.tables.interactions import (
     CLEAN_EVENTS,
     CLEAN_ITEMS,
@@ -48,6 +48,7 @@ TABLES: tuple[Table, ...] = (
     FEATURE_STATS,
     ITEM_FEATURES,
     USER_FEATURES,
+    CONTEXTS,
     SEQUENCES,
     NEXT_ITEM_MODELS,
     VECTORS,

@@ -7,21 +7,26 @@ _OF_THE_USER = (
     Column("user_numbers", "array<float>", "As user_features.numbers."),
     Column("user_categories", "array<int>", "As user_features.categories."),
 )
+_LATEST_EVENTS = (
+    _HORIZON,
+    Column("request_idx", "bigint", "The request."),
+    Column("items", "array<int>", "Item indexes, oldest first, then -1."),
+    Column("event_types", "array<int>", "1 + position of the event type in the configuration; 0 is padding."),
+    Column("ages", "array<float>", "Days from the event to the request's as_of, >= 0; 0 without times and in padding."),
+    Column("length", "int", "How many of the entries are events.", check="length >= 0"),
+)
 
 HISTORIES = Table(
     "histories",
-    "Each request's latest events, oldest first, in lists of one fixed length, and what is known of its user. Requests without "
-    "events have length 0.",
-    (
-        _HORIZON,
-        Column("request_idx", "bigint", "The request."),
-        Column("items", "array<int>", "Item indexes, oldest first, then -1."),
-        Column("event_types", "array<int>", "1 + position of the event type in the configuration; 0 is padding."),
-        Column("ages", "array<float>", "Days from the event to the request's as_of, >= 0; 0 without times and in padding."),
-        Column("length", "int", "How many of the entries are events.", check="length >= 0"),
-        *_OF_THE_USER,
-        SHARD,
-    ),
+    "Each request's latest events, oldest first, in lists of one fixed length. Requests without events have length 0.",
+    _LATEST_EVENTS,
+    key=("horizon", "request_idx"),
+    slices=("horizon",),
+)
+CONTEXTS = Table(
+    "contexts",
+    "Each request's history, and what is known of its user: what next-item models are asked with.",
+    (*_LATEST_EVENTS, *_OF_THE_USER, SHARD),
     key=("horizon", "request_idx"),
     slices=("horizon",),
 )

@@ -3,14 +3,13 @@ import math
 import numpy as np
 import pytest
 from pyspark.errors import PythonException
-from pyspark.sql import functions as F
 
 from recspark.errors import ConfigError
 from recspark.examples import slates
 from recspark.examples.slates import build_examples
 from recspark.handover.arrays import publish
 from recspark.kernels.slates import describe_catalogue, feature_names, slate_features
-from recspark.tables import CANDIDATES, EXAMPLES, HISTORIES, LABELS, REQUESTS
+from recspark.tables import CANDIDATES, EXAMPLES, HISTORIES, LABELS, REQUESTS, USER_FEATURES
 from recspark.tables.contract import check_rows, conform
 
 SOURCES = ["als", "popular"]
@@ -35,6 +34,10 @@ def request(table, n):
     return table(REQUESTS, [{"request_idx": 10 + i, "user_idx": i, "k": 2} for i in range(n)])
 
 
+def user_features(table, n):
+    return table(USER_FEATURES, [{"user_idx": i, "numbers": [float(i), 1.0], "categories": [i + 2]} for i in range(n)])
+
+
 def histories(table, lists):
     rows = [
         {
@@ -43,8 +46,6 @@ def histories(table, lists):
             "event_types": [1] * len(items) + [0] * (L - len(items)),
             "ages": [0.5] * len(items) + [0.0] * (L - len(items)),
             "length": len(items),
-            "user_numbers": [float(i), 1.0],
-            "user_categories": [i + 2],
         }
         for i, items in enumerate(lists)
     ]
@@ -83,6 +84,7 @@ def frames(table):
         request(table, 4),
         candidates(table, SLATES),
         histories(table, HISTORIES_),
+        user_features(table, 4),
         table(LABELS, [{**row, "values": [1.0] * len(row["items"]), "n_seen": 0} for row in LABELS_]),
     )
 
@@ -165,7 +167,7 @@ def random_requests(n, seed):
 def test_many_random_slates_equal_the_kernel_one_by_one(table, published, n_partitions):
     n, size = 40, 4
     proposed, lists = random_requests(n, seed=3)
-    inputs = [request(table, n), candidates(table, proposed), histories(table, lists)]
+    inputs = [request(table, n), candidates(table, proposed), histories(table, lists), user_features(table, n)]
     shuffled = [frame.orderBy(frame.columns[0], ascending=False).repartition(n_partitions) for frame in inputs]
     got = rows(build_examples(*shuffled, None, **published, slate_size=size, sources=SOURCES))
     catalogue = describe_catalogue(**POPULARITY, categories=CATEGORIES)
@@ -189,7 +191,7 @@ def test_more_slates_than_are_put_together_at_a_time(table, published, monkeypat
     monkeypatch.setattr(slates, "_ROWS_AT_ONCE", 3)
     *inputs, labels = frames(table)
     expected = rows(build_examples(*inputs, labels, **published, slate_size=3, sources=SOURCES))
-    gathered = slates._gather_inputs(inputs[0], slates._cut_candidates(inputs[1], 3, 2), inputs[2], labels).toArrow()
+    gathered = slates._gather_inputs(inputs[0], slates._cut_candidates(inputs[1], 3, 2), inputs[2], inputs[3], labels).toArrow()
     maker = slates._slate_maker(3, SOURCES, published["item_popularity"], published["item_features"])
     batches = list(maker(gathered.combine_chunks().to_batches()))
     assert [batch.num_rows for batch in batches] == [3, 1]
@@ -201,15 +203,12 @@ def test_refuses_candidates_of_other_sources(table, published):
         build_examples(*frames(table), **published, sources=["als"]).collect()
 
 
-def test_refuses_a_request_without_history_or_user_features(table, published):
-    requests, proposed, known, labels = frames(table)
-    without = {
-        "histories": known.where("false"),
-        "user_features": known.withColumn("user_numbers", F.lit(None).cast("array<float>")),
-    }
-    for name, one in without.items():
-        with pytest.raises(PythonException, match=f"has no row in {name}"):
-            build_examples(requests, proposed, one, labels, **published, sources=SOURCES).collect()
+@pytest.mark.parametrize(("missing", "name"), [(2, "histories"), (3, "user_features")])
+def test_refuses_a_request_without_history_or_user_features(table, published, missing, name):
+    inputs = list(frames(table))
+    inputs[missing] = inputs[missing].where("false")
+    with pytest.raises(PythonException, match=f"has no row in {name}"):
+        build_examples(*inputs, **published, sources=SOURCES).collect()
 
 
 def test_refuses_a_slate_of_nothing(table, published):

@@ -4,7 +4,7 @@ import pytest
 
 from recspark.errors import ConfigError
 from recspark.features.histories import build_histories
-from recspark.tables import HISTORIES, INTERACTIONS, REQUESTS, USER_FEATURES
+from recspark.tables import HISTORIES, INTERACTIONS, REQUESTS
 from recspark.tables.contract import check_rows, conform
 
 NOW = datetime(2024, 5, 31, tzinfo=UTC)
@@ -46,18 +46,13 @@ def requests(table):
     return table(REQUESTS, [{"request_idx": 100 + user, "user_idx": user, "as_of": NOW, "k": 5} for user in range(4)])
 
 
-@pytest.fixture
-def user_features(table):
-    return table(USER_FEATURES, [{"user_idx": user, "numbers": [user / 2], "categories": [user]} for user in range(4)])
-
-
 def rows(frame):
     return {row.request_idx: (row["items"], row.event_types, row.ages, row.length) for row in frame.collect()}
 
 
-def test_the_latest_events_oldest_first(table, requests, user_features):
-    histories = build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=5, types=TYPES)
-    check_rows(conform(histories.selectExpr("'d' as horizon", "0 as shard", "*"), HISTORIES, "build_histories"), HISTORIES)
+def test_the_latest_events_oldest_first(table, requests):
+    histories = build_histories(table(INTERACTIONS, EVENTS), requests, max_length=5, types=TYPES)
+    check_rows(conform(histories.selectExpr("'d' as horizon", "*"), HISTORIES, "build_histories"), HISTORIES)
     assert rows(histories) == {
         100: ([10, 20, 30, 40, -1], [1, 1, 2, 0, 0], [20.0, 4.0, 1.5, 0.0, 0.0], 4),
         101: ([3, 7, 7, 7, -1], [2, 1, 2, 2, 0], [2.0, 2.0, 2.0, 2.0, 0.0], 4),
@@ -66,24 +61,17 @@ def test_the_latest_events_oldest_first(table, requests, user_features):
     }
 
 
-def test_what_is_known_of_the_user(table, requests, user_features):
-    """Of users without events too."""
-    histories = build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=5, types=TYPES)
-    known = {row.request_idx: (row.user_numbers, row.user_categories) for row in histories.collect()}
-    assert known == {100: ([0.0], [0]), 101: ([0.5], [1]), 102: ([1.0], [2]), 103: ([1.5], [3])}
-
-
-def test_a_full_history_forgets_the_oldest(table, requests, user_features):
-    histories = rows(build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=2, types=TYPES))
+def test_a_full_history_forgets_the_oldest(table, requests):
+    histories = rows(build_histories(table(INTERACTIONS, EVENTS), requests, max_length=2, types=TYPES))
     assert histories[100] == ([30, 40], [2, 0], [1.5, 0.0], 2)
     assert histories[101] == ([7, 7], [2, 2], [2.0, 2.0], 2)
 
 
-def test_requests_of_one_user_at_two_moments(table, user_features):
+def test_requests_of_one_user_at_two_moments(table):
     requests = table(
         REQUESTS, [{"request_idx": i, "user_idx": 0, "as_of": NOW - timedelta(days=days)} for i, days in ((0, 10), (1, 2), (2, 30))]
     )
-    histories = rows(build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=3, types=TYPES))
+    histories = rows(build_histories(table(INTERACTIONS, EVENTS), requests, max_length=3, types=TYPES))
     assert histories == {
         0: ([10, -1, -1], [1, 0, 0], [10.0, 0.0, 0.0], 1),
         1: ([10, 20, -1], [1, 1, 0], [18.0, 2.0, 0.0], 2),
@@ -92,21 +80,16 @@ def test_requests_of_one_user_at_two_moments(table, user_features):
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_partitions_and_row_order_change_nothing(table, requests, user_features, n):
-    expected = rows(build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=3, types=TYPES))
+def test_partitions_and_row_order_change_nothing(table, requests, n):
+    expected = rows(build_histories(table(INTERACTIONS, EVENTS), requests, max_length=3, types=TYPES))
     shuffled = table(INTERACTIONS, EVENTS[::-1][3:] + EVENTS[::-1][:3]).repartition(n)
-    assert rows(build_histories(shuffled, requests.repartition(n), user_features.repartition(n), max_length=3, types=TYPES)) == expected
+    assert rows(build_histories(shuffled, requests.repartition(n), max_length=3, types=TYPES)) == expected
 
 
-def test_no_listed_types(table, requests, user_features):
-    assert rows(build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=2, types=[]))[101] == (
-        [7, 7],
-        [0, 0],
-        [2.0, 2.0],
-        2,
-    )
+def test_no_listed_types(table, requests):
+    assert rows(build_histories(table(INTERACTIONS, EVENTS), requests, max_length=2, types=[]))[101] == ([7, 7], [0, 0], [2.0, 2.0], 2)
 
 
-def test_refuses_no_length(table, requests, user_features):
+def test_refuses_no_length(table, requests):
     with pytest.raises(ConfigError, match=r"histories\.max_length is 0"):
-        build_histories(table(INTERACTIONS, EVENTS), requests, user_features, max_length=0, types=TYPES)
+        build_histories(table(INTERACTIONS, EVENTS), requests, max_length=0, types=TYPES)

@@ -18,9 +18,9 @@ from recspark.handover.plan import Plan
 from recspark.handover.reader import REAL
 from recspark.ranking.draws import HELD_OUT, uniform_draws
 
-# The columns of `sequences` that every next-item model learns from, and those of `histories` that it reads;
+# The columns of `sequences` that every next-item model learns from, and those of `contexts` that it reads;
 COLUMNS = ("sequence_idx", "user_idx", "window", "items", "event_types", "ages", "length", "user_numbers", "user_categories")
-HISTORY_COLUMNS = ("request_idx", "items", "event_types", "ages", "length", "user_numbers", "user_categories")
+CONTEXT_COLUMNS = ("request_idx", "items", "event_types", "ages", "length", "user_numbers", "user_categories")
 # B x H: what the user has beside the row's own items, the latest event's first. As wide as all windows: read where it is needed.
 SEEN = "seen_items"
 # The columns of a value an event, and what they are padded with.
@@ -68,7 +68,7 @@ class SequenceBatch:
 
 
 def from_table(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rows of `sequences` or `histories` as models see them: `sequence_idx` tells rows apart, ages are `times` that ascend, all weigh 1."""
+    """Rows of `sequences` or `contexts` as models see them: `sequence_idx` tells rows apart, ages are `times` that ascend, all weigh 1."""
     rows = columns["sequence_idx"] if "sequence_idx" in columns else columns["request_idx"]
     weight = np.ones(len(rows), np.float32)
     return {"weight": weight, **columns, "sequence_idx": rows, "times": -columns["ages"]}

@@ -17,7 +17,7 @@ from recspark.handover.reader import read_rows
 from recspark.handover.results import ROWS_PER_FILE, ResultWriter, vector_rows
 from recspark.ranking.batch import ItemTable
 from recspark.ranking.checkpoint import load_artefact
-from recspark.ranking.next_item.batch import HISTORY_COLUMNS, from_table, latest_events, to_batch, trimmed
+from recspark.ranking.next_item.batch import CONTEXT_COLUMNS, from_table, latest_events, to_batch, trimmed
 from recspark.ranking.next_item.dimensions import ItemContent, content_of
 from recspark.ranking.next_item.models.build import build_next_item_model
 from recspark.ranking.next_item.models.next_item import NextItemModel
@@ -38,7 +38,7 @@ def load_next_item_model(folder: str, content: ItemContent, digest: str | None =
 
 
 def user_vectors(model: NextItemModel, rows: Iterable[Mapping[str, np.ndarray]]) -> Iterator[np.ndarray]:
-    """vectors B x E of rows as `sequences` or `histories` give them, from the latest events that the model reads.
+    """vectors B x E of rows as `sequences` or `contexts` give them, from the latest events that the model reads.
 
     With `item_vectors` and `item_biases` they make scores: the top-k of any other source of vectors serves them. A row without
     events has a vector of zeros.
@@ -71,7 +71,7 @@ def _rows(kind: str, idx: np.ndarray, vectors: np.ndarray, biases: np.ndarray) -
 
 
 def write_vectors(
-    histories: Annotated[Plan, AsPlan("histories")],
+    contexts: Annotated[Plan, AsPlan("contexts")],
     next_item_models: Annotated[dict[str, Any], At(FIT)] | None,
     item_features: ItemFeatures,
     *,
@@ -96,8 +96,8 @@ def write_vectors(
     processes = this_process()
     model.to(processes.device)
     rank, world_size = processes.process_rank, processes.world_size
-    plan = histories.select(HISTORY_COLUMNS)
-    writer = ResultWriter(folder, histories, rank, world_size)
+    plan = contexts.select(CONTEXT_COLUMNS)
+    writer = ResultWriter(folder, contexts, rank, world_size)
     for rows in _of_items(model, rank, world_size):
         writer.add(rows, n_planned=0)
     for columns in read_rows(plan, plan.scoring_share(rank, world_size), batch_size):

@@ -247,7 +247,7 @@ def test_later_items_without_content_have_no_vector(item_features, tmp_path, arg
     rows = as_table(make_sequences(6, seed=3))
     rows["request_idx"] = rows.pop("sequence_idx")
     rows["length"][0] = 0
-    plan = plan_files(tmp_path / "histories", [rows], table="histories", horizon="test")
+    plan = plan_files(tmp_path / "contexts", [rows], table="contexts", horizon="test")
     row = {"folder": str(tmp_path / "work"), "digest": card["digest"]}
     manifest = write_vectors(plan, row, more, folder=str(tmp_path / "vectors"), batch_size=4)
     found = [
