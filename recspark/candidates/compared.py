@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from recspark.candidates.cooccurring import Rules, of_counts
 from recspark.candidates.weights import add_up_pairs, keep_latest_ratings
-from recspark.kernels.cooccurrence import COUNT, DOT, MOMENTS
+from recspark.kernels.adding import COUNT, DOT, MOMENTS
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, ShrinkageForm, Similarity, measure_of
 from recspark.tables.weights import ValueAs, type_weight, with_weight

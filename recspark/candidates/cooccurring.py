@@ -16,19 +16,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from recspark.candidates.spreading import spread
-from recspark.kernels.cooccurrence import (
-    COUNT,
-    DOT,
-    ENTRIES_AT_ONCE,
-    PLACES,
-    STEPS,
-    Block,
-    Sums,
-    by_popularity,
-    fold,
-    no_sums,
-    top_neighbours,
-)
+from recspark.kernels.adding import COUNT, DOT, STEPS
+from recspark.kernels.cooccurrence import ENTRIES_AT_ONCE, PLACES, Block, Sums, by_popularity, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, merge
 from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, no_totals, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure

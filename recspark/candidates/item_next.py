@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from recspark.candidates.compared import entries_of
 from recspark.candidates.cooccurring import ANY_GAP, Rules, neighbours_of, spread_histories
 from recspark.columns import ITEM
-from recspark.kernels.cooccurrence import STEPS
+from recspark.kernels.adding import STEPS
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, measure_of
 from recspark.tables.lineage import LearnRows, Slots

@@ -24,7 +24,8 @@ from recspark.candidates.cooccurring import NEIGHBOURS, Rules, blocks_of, finish
 from recspark.candidates.spreading import spread
 from recspark.columns import ITEM, PAD_ITEM
 from recspark.errors import ConfigError
-from recspark.kernels.cooccurrence import COUNT, count
+from recspark.kernels.adding import COUNT
+from recspark.kernels.cooccurrence import count
 from recspark.kernels.lists import Neighbours, merge
 from recspark.kernels.similarity import Measure, Similarity, measure_of, scores_of
 from recspark.tables.weights import type_weight

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from recspark.candidates.compared import weighted_entries
 from recspark.candidates.cooccurring import Rules, neighbours_of, spread_histories
 from recspark.columns import ITEM
-from recspark.kernels.cooccurrence import DOT
+from recspark.kernels.adding import DOT
 from recspark.kernels.packing import Histories
 from recspark.kernels.similarity import Measure, measure_of
 from recspark.tables.lineage import LearnRows, Slots

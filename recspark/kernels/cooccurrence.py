@@ -25,15 +25,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from recspark.kernels.adding import COUNT, DOT, MOMENTS, STEPS, add_up
 from recspark.kernels.frozen import frozen
 from recspark.kernels.lists import Neighbours, close_lists, offer, open_lists
 from recspark.kernels.packing import Histories, transpose
 from recspark.kernels.similarity import PRODUCT, SLACK, STRETCH, Measure, score_of, worth_offering
 
-# What is added up of a pair (i, j), and how many numbers that is:
-# COUNT: the histories that hold both; DOT: and their sum of a(u, i) a(u, j); MOMENTS: and of a(u, i)^2 and a(u, j)^2;
-# STEPS: how often j comes after i, and i after j.
-COUNT, DOT, MOMENTS, STEPS = range(4)
+# How many numbers are added up of a pair, by mode.
 _WIDTHS, _KINDS = (1, 2, 4, 2), (np.int32, np.float64, np.float64, np.int32)
 # How many pairs are handed over at once.
 PAIRS_AT_ONCE = 1 << 22
@@ -82,48 +80,13 @@ def by_popularity(counts: np.ndarray) -> Catalogue:
 
 
 @njit(cache=True)
-def _add_up(mode, max_gap, rank, triangle, histories, sums):  # type: ignore[no-untyped-def]
-    """Add the rows that hold `rank` into the dense `sums` [width x N]; how many entries that were."""
-    row_offsets, ranks, values, holders, rows, places = histories
-    supports, dots = sums[0], sums[-1 if mode != MOMENTS else 1]
-    n_added = 0
-    for holder in range(holders[rank], holders[rank + 1]):
-        place = places[holder]
-        start = row_offsets[rows[holder]]
-        end = place if triangle else row_offsets[rows[holder] + np.uint32(1)]
-        n_added += end - start
-        if mode == COUNT:
-            for entry in range(start, end):
-                supports[ranks[entry]] += 1
-        elif mode == DOT:
-            weight = np.float64(values[place])
-            for entry in range(start, end):
-                supports[ranks[entry]] += 1
-                dots[ranks[entry]] += weight * values[entry]
-        elif mode == MOMENTS:
-            weight = np.float64(values[place])
-            for entry in range(start, end):
-                other, value = ranks[entry], np.float64(values[entry])
-                supports[other] += 1
-                dots[other] += weight * value
-                sums[2, other] += weight * weight
-                sums[3, other] += value * value
-        else:
-            for entry in range(start, end):
-                gap = values[entry] - values[place]
-                supports[ranks[entry]] += 0 < gap <= max_gap
-                dots[ranks[entry]] += 0 < -gap <= max_gap
-    return n_added
-
-
-@njit(cache=True)
 def _begin(k, rank, mode, max_gap, triangle, histories, earlier, sums):  # type: ignore[no-untyped-def]
     """Add up all pairs of the block's k-th item, which is `rank`, in `sums`; how many entries that were."""
     before, before_others, before_values = earlier
     for pair in range(before[k], before[k + 1]):
         for column in range(sums.shape[0]):
             sums[column, before_others[pair]] = before_values[column, pair]
-    n_added = before[k + 1] - before[k] + np.int64(_add_up(mode, max_gap, rank, triangle, histories, sums))
+    n_added = before[k + 1] - before[k] + np.int64(add_up(mode, max_gap, rank, triangle, histories, sums))
     if not triangle:
         sums[:, rank] = 0
     return n_added

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from recspark.handover.peers import Peers
+from recspark.kernels.adding import DOT
 from recspark.kernels.als import solve_rows
 from recspark.kernels.als_events import Block, build_block
-from recspark.kernels.cooccurrence import DOT, by_popularity, no_sums, top_neighbours
 from recspark.kernels.cooccurrence import Block as ItemBlock
+from recspark.kernels.cooccurrence import by_popularity, no_sums, top_neighbours
 from recspark.kernels.ease import invert_upper
 from recspark.kernels.factors import item_factors, top_items_by_factors
 from recspark.kernels.masks import mask_of

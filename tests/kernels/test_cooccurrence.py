@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recspark.kernels import cooccurrence
-from recspark.kernels.cooccurrence import COUNT, DOT, MOMENTS, STEPS, Block, by_popularity, count, fold, no_sums, top_neighbours
+from recspark.kernels.adding import COUNT, DOT, MOMENTS, STEPS
+from recspark.kernels.cooccurrence import Block, by_popularity, count, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, close_lists, merge, offer, open_lists
 from recspark.kernels.packing import Histories, as_histories, lot, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure, measure_of

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recspark.kernels.cooccurrence import DOT, Block, _opened, by_popularity, fold, no_sums, top_neighbours
+from recspark.kernels.adding import DOT
+from recspark.kernels.cooccurrence import Block, _opened, by_popularity, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, merge, open_lists
 from recspark.kernels.packing import Histories, as_histories, rows_of_block
 from recspark.kernels.similarity import Measure, measure_of

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from recspark.kernels.cooccurrence import DOT, Block, by_popularity, no_sums, top_neighbours
+from recspark.kernels.adding import DOT
+from recspark.kernels.cooccurrence import Block, by_popularity, no_sums, top_neighbours
 from recspark.kernels.ease import invert_upper, top_weights
 from recspark.kernels.packing import as_histories
 from recspark.kernels.similarity import measure_of
