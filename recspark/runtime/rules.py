@@ -29,6 +29,9 @@ _NO_TYPES: Final = {
     "sequences": "leaves nothing to tell events apart by",
 }
 
+# Losses with targets to smooth.
+_SMOOTHED: Final = {"rankers": ("softmax", "binary", "gbce"), "next_item_models": ("softmax",)}
+
 Sections = Mapping[str, BaseModel]
 
 
@@ -169,6 +172,15 @@ def _models(sections: Sections) -> Iterator[str]:
     for job in ("neighbours_item_knn", "neighbours_user_knn"):
         if job in sections:
             yield from measure_misfits(job, **{name: _knob(sections, job, name) for name in names})
+    loss = _knob(sections, "next_item_models", "loss")
+    asked = {
+        "rankers": (_knob(sections, "rankers", "label_smoothing"), _knob(sections, "rankers", "loss"), "label_smoothing", "loss"),
+        "next_item_models": (getattr(loss, "label_smoothing", None), getattr(loss, "name", None), "loss.label_smoothing", "loss.name"),
+    }
+    for job, (smoothing, name, knob, of) in asked.items():
+        if smoothing and name not in _SMOOTHED[job]:
+            fit = ", ".join(_SMOOTHED[job])
+            yield f"{job}.{knob}: {smoothing:g} has no meaning where {job}.{of} is {name}; set it to 0, or choose one of {fit}"
 
 
 def _attributes(settings: Settings, sections: Sections) -> Iterator[str]:

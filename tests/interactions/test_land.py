@@ -10,6 +10,7 @@ import pytest
 
 from recspark.interactions.land import count_rows, land_events, land_items, land_users
 from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapping
+from recspark.runtime.rows import as_frame
 from recspark.tables import CLEAN_ITEMS, CLEAN_USERS, LANDED_EVENTS
 from recspark.tables.contract import STAMPED
 
@@ -22,7 +23,7 @@ def source(spark):
     """Rows of a source; columns typed by DDL; `_file` and `_position` added."""
 
     def make(ddl, *rows):
-        return spark.createDataFrame([(*row, "f.csv", i) for i, row in enumerate(rows)], f"{ddl}, _file string, _position bigint")
+        return as_frame(spark, [(*row, "f.csv", i) for i, row in enumerate(rows)], f"{ddl}, _file string, _position bigint")
 
     return make
 
@@ -280,7 +281,7 @@ def test_items_with_lists_and_without_an_order_of_rows(spark):
     rows = [(1, ["a", None, "b"], "f", 0), (1, ["c"], "f", 0)]
     found = []
     for data in (rows, rows[::-1]):
-        frame = spark.createDataFrame(data, "id bigint, cats array<string>, _file string, _position bigint").repartition(2)
+        frame = as_frame(spark, data, "id bigint, cats array<string>, _file string, _position bigint").repartition(2)
         found.append([tuple(row) for row in land_items(frame, mapping=wanted).collect()])
     assert found[0] == found[1]
     assert len(found[0]) == 1
@@ -296,9 +297,7 @@ def test_users(source):
 
 def test_what_is_held_out_is_told_by_the_file_or_by_a_column(spark):
     files = ["file:/data/train.csv", "file:/data/test.csv", "file:/data/latest.csv", "s3://logs/valid/part-1.csv"]
-    frame = spark.createDataFrame(
-        [("u", f"i{n}", file, n) for n, file in enumerate(files)], "u string, i string, _file string, _position bigint"
-    )
+    frame = as_frame(spark, [("u", f"i{n}", file, n) for n, file in enumerate(files)], "u string, i string, _file string, _position bigint")
     by_file = mapping(parts={"test": "test.csv", "tune": ["no.csv", "valid/*.csv"]})
     assert land(frame, by_file, "part") == [(None,), ("test",), (None,), ("tune",)]
     by_path = mapping(parts={"test": "/data/*test.csv"})

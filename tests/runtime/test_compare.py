@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recspark.runtime.compare import _hash_sum, difference
+from recspark.runtime.rows import as_frame
 
 NAN = float("nan")
 INFINITY = float("inf")
@@ -18,7 +19,7 @@ def row(name: str | None = "a", score: float | None = 1.0, scores: Any = (1.0, 2
 
 
 def found(spark: Any, one: list[tuple], other: list[tuple], schema: str = SCHEMA, key: tuple[str, ...] = ()) -> str:
-    return difference(spark.createDataFrame(one, schema), spark.createDataFrame(other, schema), key)
+    return difference(as_frame(spark, one, schema), as_frame(spark, other, schema), key)
 
 
 def test_order_and_noise_are_no_difference(spark):
@@ -89,7 +90,7 @@ def test_equal_sums_of_hashes_are_equal_rows(spark):
     kinds = "id int, a int, b int, list array<int>, map map<string, int>"
 
     def summed(*rows: tuple) -> object:
-        return _hash_sum(spark.createDataFrame(rows, kinds)).first()
+        return _hash_sum(as_frame(spark, rows, kinds)).first()
 
     first, second = (1, None, 5, [1, None], {"x": 1, "y": 2}), (2, 0, 0, [], {})
     assert summed(first, second) == summed(second, (1, None, 5, [1, None], {"y": 2, "x": 1}))

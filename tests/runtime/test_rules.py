@@ -212,6 +212,15 @@ def test_the_shop_fits(jobs: dict[str, Job]):
             "sequences.types: ['view', 'cart', 'buy'] are not histories.types: ['cart']; a model is asked in the codes that it was taught: "
             "give both the same",
         ),
+        (
+            ["rankers={loss: bpr, label_smoothing: 0.1}"],
+            "rankers.label_smoothing: 0.1 has no meaning where rankers.loss is bpr; set it to 0, or choose one of softmax, binary, gbce",
+        ),
+        (
+            ["sources=[next_item]", "next_item_models.loss={name: gbce, label_smoothing: 0.1}"],
+            "next_item_models.loss.label_smoothing: 0.1 has no meaning where next_item_models.loss.name is gbce; set it to 0, or choose one "
+            "of softmax",
+        ),
         (["events.columns.user_id=???"], "events.columns.user_id: still ???; fill it in"),
         (["items.attributes=[price, brand, '???']"], "items.attributes.2: still ???; fill it in"),
     ],

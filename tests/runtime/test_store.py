@@ -10,6 +10,7 @@ import pytest
 from pyspark.errors import AnalysisException, PythonException
 
 from recspark.errors import ConcurrentRunError, ContractError, GateError, StoreError
+from recspark.runtime.rows import as_frame
 from recspark.runtime.store import Store, in_words, own_errors
 from recspark.tables import Column, Table
 from recspark.tables.contract import SHARD
@@ -48,7 +49,7 @@ def store(spark, tmp_path: Path) -> Store:
 
 
 def frame(spark, rows, table=SLICED):
-    return spark.createDataFrame(rows, table.ddl())
+    return as_frame(spark, rows, table.ddl())
 
 
 def contents(store, name="sliced", version=None):
@@ -121,7 +122,7 @@ def test_tables_can_live_in_a_catalog(spark, tmp_path):
 @pytest.mark.parametrize("n_partitions", [1, 2, 7])
 def test_a_hand_over_table_has_a_file_a_shard_and_its_rows_in_order(spark, store, n_partitions):
     rows = [("h", i, i // 3) for i in (7, 2, 5, 0, 8, 1, 3, 6, 4)]
-    frame = spark.createDataFrame(rows, SLATES.ddl()).repartition(n_partitions)
+    frame = as_frame(spark, rows, SLATES.ddl()).repartition(n_partitions)
     written = store.write(frame, SLATES, replace="horizon IN ('h')", base=None, run_id="r1")
     files = sorted(store.read("slates", written.version).inputFiles())
     assert [pq.read_table(file.removeprefix("file://"))["request_idx"].to_pylist() for file in files] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
