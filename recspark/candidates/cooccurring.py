@@ -19,12 +19,13 @@ from recspark.candidates.spreading import spread
 from recspark.kernels.adding import COUNT, DOT, STEPS
 from recspark.kernels.cooccurrence import ENTRIES_AT_ONCE, PLACES, Block, Sums, by_popularity, fold, no_sums, top_neighbours
 from recspark.kernels.lists import Neighbours, merge
-from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, no_totals, rows_of_block, totals_of
+from recspark.kernels.packing import Histories, Totals, add_totals, as_histories, blocks_of_users, no_totals, rows_of_block, totals_of
 from recspark.kernels.similarity import Measure
 
 NEIGHBOURS = "idx bigint, neighbour_idx bigint, score float, support int, position int"
 # Entries in a binary row. Thousands of rows make one Arrow batch, which must not hold gigabytes.
 _CHUNK = 1 << 11
+_CHUNKS = 1 << 10  # in a batch that a task hands on
 _GATHERED = 1 << 22  # entries that a task of the first stage holds before it hands them on
 ANY_GAP = (1 << 31) - 1  # of STEPS: further apart than any two
 # A block of users -> what of each entry is added up, float64 or int64, and what is summed of each item, float64.
@@ -59,10 +60,16 @@ def _flat(column: pa.Array, dtype: type) -> np.ndarray:
 
 
 def _binary(array: np.ndarray, ends: np.ndarray) -> pa.Array:
-    """`array` cut before each of `ends` [n + 1], as a binary column of n rows."""
-    data = np.ascontiguousarray(array)
-    offsets = (ends * data.itemsize).astype(np.int32)
+    """array[ends[0]:ends[n]] cut before each of `ends` [n + 1], as a binary column of n rows."""
+    data = np.ascontiguousarray(array[ends[0] : ends[-1]])
+    offsets = ((ends - ends[0]) * data.itemsize).astype(np.int32)
     return pa.Array.from_buffers(pa.binary(), len(ends) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def _batches(ends: np.ndarray) -> Iterator[np.ndarray]:
+    """`ends` of chunks in stretches that one Arrow batch holds: it counts its bytes in 31 bits."""
+    for start in range(0, max(len(ends) - 1, 1), _CHUNKS):
+        yield ends[start : start + _CHUNKS + 1]
 
 
 def _gather_by_user(entries: DataFrame, n_blocks: int, kind: type) -> DataFrame:
@@ -73,7 +80,7 @@ def _gather_by_user(entries: DataFrame, n_blocks: int, kind: type) -> DataFrame:
 
     def handed_on(waiting: list[tuple[np.ndarray, ...]]) -> Iterator[pa.RecordBatch]:
         columns = [np.concatenate(column) for column in zip(*waiting, strict=True)]
-        blocks = columns[0] % n_blocks
+        blocks = blocks_of_users(columns[0], n_blocks)
         for block in range(n_blocks):
             own = np.flatnonzero(blocks == block)
             ends = np.append(np.arange(0, len(own), _CHUNK), len(own))
@@ -111,20 +118,18 @@ def _packed_rows(block: int, is_history: bool, ends: np.ndarray, n_histories: in
     return pa.RecordBatch.from_arrays([*names, *columns, pa.array(np.full(n, n_histories))], names=_PACKED_NAMES)
 
 
-def _histories_of(histories: Histories, block: int, n_blocks: int, kind: type) -> pa.RecordBatch:
+def _histories_of(histories: Histories, block: int, n_blocks: int, kind: type) -> Iterator[pa.RecordBatch]:
     rows = rows_of_block(histories, block, n_blocks)
-    n = len(rows.users)
+    lengths = np.diff(rows.offsets).astype(np.int32)
+    values: np.ndarray = rows.values.astype(kind, copy=False)
     # Cut between histories, at the first end behind each _CHUNK entries.
-    cuts = np.unique(np.append(np.searchsorted(rows.offsets, np.arange(0, rows.offsets[-1], _CHUNK)), n))
-    of_entries = rows.offsets[cuts]
-    nothing = [_binary(_EMPTY, np.zeros(len(cuts), np.int64))] * 3
-    columns = [
-        _binary(rows.users, cuts),
-        _binary(np.diff(rows.offsets).astype(np.int32), cuts),
-        _binary(rows.items, of_entries),
-        _binary(rows.values.astype(kind, copy=False), of_entries) if len(rows.values) else nothing[0],
-    ]
-    return _packed_rows(block, True, cuts, 0, [*columns, *nothing])
+    cuts = np.unique(np.append(np.searchsorted(rows.offsets, np.arange(0, rows.offsets[-1], _CHUNK)), len(rows.users)))
+    for some in _batches(cuts):
+        of_entries = rows.offsets[some]
+        nothing = [_binary(_EMPTY, np.zeros(len(some), np.int64))] * 3
+        own = [_binary(rows.users, some), _binary(lengths, some), _binary(rows.items, of_entries)]
+        own.append(_binary(values, of_entries) if len(values) else nothing[0])
+        yield _packed_rows(block, True, some, 0, [*own, *nothing])
 
 
 def _totals_for(totals: Totals, block: int, n_histories: int) -> pa.RecordBatch:
@@ -163,7 +168,7 @@ def spread_histories(entries: DataFrame, rules: Rules, *, n_blocks: int, max_ite
         totals = totals_of(histories.items, summed)
         for block in range(n_blocks):
             yield _totals_for(totals, block, len(histories.users))
-            yield _histories_of(histories, block, n_blocks, rules.sent)
+            yield from _histories_of(histories, block, n_blocks, rules.sent)
 
     packed = _gather_by_user(entries, n_blocks, rules.given).mapInArrow(run, _PACKED)
     return spread(packed, "block", n_blocks).sortWithinPartitions("block", "is_history")
@@ -215,11 +220,11 @@ class BlockOfItems:
         histories = rows.slice(first)
         kinds = {"users": np.int64, "lengths": np.int32, "items": np.int32}
         users, lengths, items = (_flat(histories.column(name), kind) for name, kind in kinds.items())
+        if self._n_entries >= ENTRIES_AT_ONCE:  # before these are added: the last of all are for `take`
+            block = self.block
+            self._sums = fold(block, self.carried(block), self.take())
         self._waiting.append((users, lengths, items, _values_of(histories, self._rules.sent)))
         self._n_entries += len(items)
-        if self._n_entries >= ENTRIES_AT_ONCE:
-            block = self.block
-            self._sums = fold(block, self._sums or no_sums(block), self.take())
 
     @property
     def block(self) -> Block:
@@ -270,8 +275,10 @@ def _lists_of_blocks(histories: DataFrame, rules: Rules, n_blocks: int, n: int, 
             for part in range(n_blocks):
                 own = np.flatnonzero(found.items % n_blocks == part)
                 ends = np.append(np.arange(0, len(own), _CHUNK), len(own))
-                columns = [_binary(column[own], ends) for column in found]
-                yield pa.RecordBatch.from_arrays([pa.array(np.full(len(ends) - 1, part, np.int32)), *columns], names=names)
+                columns = [column[own] for column in found]
+                for some in _batches(ends):
+                    chunks = [pa.array(np.full(len(some) - 1, part, np.int32)), *(_binary(column, some) for column in columns)]
+                    yield pa.RecordBatch.from_arrays(chunks, names=names)
 
     return histories.mapInArrow(run, "part int, items binary, others binary, scores binary, supports binary")
 

@@ -124,7 +124,7 @@ def score_user_knn_candidates(
     n_blocks = n_blocks or n_slots
 
     def arrange(masked: DataFrame) -> DataFrame:
-        blocked = masked.withColumn("_block", F.pmod("user_idx", F.lit(n_blocks)).cast("int"))
+        blocked = masked.withColumn("_block", F.pmod(F.xxhash64("user_idx"), F.lit(n_blocks)).cast("int"))
         return _histories_beside(blocked, interactions, weights, n_blocks)
 
     known = requests.select("request_idx", "user_idx").join(_neighbour_lists(neighbours, lists, max_neighbours), "user_idx")

@@ -68,7 +68,7 @@ def _nearest_clusters(users: DataFrame, centroids: DataFrame, n_clusters: int, n
 
     `centroids` (SCHEMA, the cluster in user_idx) are copied to each of n_blocks tasks.
     """
-    own = users.withColumn("_part", F.pmod("user_idx", F.lit(n_blocks)).cast("int"))
+    own = users.withColumn("_part", F.pmod(F.xxhash64("user_idx"), F.lit(n_blocks)).cast("int"))
     copies = centroids.withColumn("_part", F.explode(F.sequence(F.lit(0), F.lit(n_blocks - 1))))
     rows = own.withColumn("_run", 2 * F.col("_part") + 1).unionByName(copies.withColumn("_run", 2 * F.col("_part")))
 
@@ -158,7 +158,7 @@ def search_clusters(users: DataFrame, assigned: DataFrame, n: int, measure: Meas
 def search_for_few(users: DataFrame, everyone: DataFrame, n: int, measure: Measure, n_blocks: int) -> DataFrame:
     """The n most similar of `everyone` for each of a few `users`: they are copied to all of n_blocks tasks, everyone else to one."""
     in_all = users.withColumn("clusters", F.sequence(F.lit(0).cast("bigint"), F.lit(n_blocks - 1).cast("bigint")))
-    in_one = everyone.withColumn("clusters", F.array(F.pmod("user_idx", F.lit(n_blocks))))
+    in_one = everyone.withColumn("clusters", F.array(F.pmod(F.xxhash64("user_idx"), F.lit(n_blocks))))
     return search_clusters(in_all, in_one, n, measure, n_blocks)
 
 

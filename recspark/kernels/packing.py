@@ -126,6 +126,12 @@ def as_steps(offsets: np.ndarray, values: np.ndarray) -> np.ndarray:
     return steps
 
 
+def blocks_of_users(users: np.ndarray, n_blocks: int) -> np.ndarray:
+    """A block, 0 to n_blocks - 1, for each of the indexes: by multiplicative hashing (Knuth, TAOCP 3, 6.4), as they may have a step."""
+    hashed = (users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    return (hashed % np.uint64(n_blocks)).astype(np.int64)
+
+
 def _dense(keys: np.ndarray) -> tuple[np.ndarray, int]:
     """`keys` (0 or more) as numbers of the same order that counting sort can afford, and their bound."""
     bound = int(keys.max(initial=-1)) + 1

@@ -22,8 +22,15 @@ def as_frame(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: str | T
     assert isinstance(struct, T.StructType)
     fields = to_arrow_schema(struct)
     columns = zip(*rows, strict=True) if rows else ([] for _ in fields)
-    arrays = [pa.array([_plain(value, field.type) for value in column], field.type) for column, field in zip(columns, fields, strict=True)]
+    arrays = [_array([_plain(value, field.type) for value in column], field.type) for column, field in zip(columns, fields, strict=True)]
     return spark.createDataFrame(pa.Table.from_arrays(arrays, schema=fields), struct)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    array = pa.array(values, kind)
+    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
+        pa.array(values, pa.float64()).cast(kind)  # Arrow cuts fractions off without a word, unless it casts
+    return array
 
 
 def _plain(value: Any, kind: pa.DataType) -> Any:

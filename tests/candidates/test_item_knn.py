@@ -77,16 +77,13 @@ def test_partitions_and_blocks_change_no_bit_of_decayed_sums(events, half_life_d
     assert all(0 < row[2] <= 1 for row in found[0])
 
 
-def test_small_chunks_whole_rows_and_carried_sums_change_nothing(events, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_small_batches_change_nothing(events, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     x = dense.world(5, n=9)
     frame = events(used(x))
     once = rows(build_item_knn(frame, weights=USE, value_as="linear", min_support=1, n_blocks=2))
-    for name, value in (("_CHUNK", 3), ("_GATHERED", 5), ("PLACES", 0), ("ENTRIES_AT_ONCE", 20)):
-        monkeypatch.setattr(cooccurring, name, value)
-    # Few rows a batch, so that the limits are met between batches.
+    monkeypatch.setattr(cooccurring, "_GATHERED", 5)
     frame.sparkSession.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "7")
     try:
-        # Weights of 1, 2 and 3: whole numbers add up alike in any order.
         assert rows(build_item_knn(frame, weights=USE, value_as="linear", min_support=1, n_blocks=2)) == once
     finally:
         frame.sparkSession.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")

@@ -43,6 +43,7 @@ def test_no_rows(spark):
     assert (frame.columns, frame.count()) == (["n", "m"], 0)
 
 
-def test_a_value_that_does_not_fit_is_refused(spark):
+@pytest.mark.parametrize("value", ["x", "5", 1.5])
+def test_a_value_that_does_not_fit_is_refused(spark, value):
     with pytest.raises(pa.ArrowInvalid):
-        as_frame(spark, [("x",)], "n bigint")
+        as_frame(spark, [(value,)], "n bigint")
