@@ -178,5 +178,5 @@ class Preflight:
         rows = [row.asDict() for row in counted.collect()]
         share = max(sample.count() / max(interactions.count(), 1), 1e-9)
         n_users, n_items = (self._n_rows(table) for table in ("user_index", "item_index"))
-        origin = f"estimated from {len(chosen)} of {len(files)} files"
+        origin = f"estimated from {len(chosen)} of the {len(files)} files of interactions"
         return behind_sample(activity_of(rows), share=share, n_users=n_users, n_items=n_items, origin=origin)
