@@ -49,7 +49,9 @@ class _Section(BaseModel):
 class SourceMapping(_Section):
     """Where a source lies and how it is read."""
 
-    path: str | list[str] | None = Field(default=None, description="A file, a folder, a glob, or a list of them; any URL that Spark reads.")
+    path: str | list[str] | None = Field(
+        default=None, description="A file, a folder (with its sub-folders), a glob, or a list of them; any URL that Spark reads."
+    )
     table: str | None = Field(default=None, description="A catalog name instead of a path: catalog.schema.table.")
     format: Format | None = Field(default=None, description="csv, json (a document a line), parquet or delta; by default by the extension.")
     options: dict[str, str | int | float | bool] = Field(

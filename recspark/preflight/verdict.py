@@ -180,7 +180,8 @@ def in_words(verdicts: list[Verdict]) -> str:
     flops = sum(work.flops for work in works)
     said = [f"{count(sum(work.pairs for work in works))} {first.work.unit}"]
     said += [f"{count(flops)} flop"] if flops else []
-    said += [f"about {duration(first.start + sum(verdict.seconds - verdict.start for verdict in verdicts))}"]
+    in_all = f" at all {len(works)} horizons" if len(works) > 1 else ""
+    said += [f"about {duration(first.start + sum(verdict.seconds - verdict.start for verdict in verdicts))}{in_all}"]
     said += [f"{size(sum(work.shuffle_bytes for work in works))} shuffled"]
     said += [f"{size(max(work.task_bytes for work in works))} a task"]
     said += [f"{size(max(work.driver_bytes for work in works))} through the driver"]

@@ -108,11 +108,15 @@ def quality_gate(min_ratio: float, min_quality: float) -> Column:
     """The gate of the figures in a row of `champion`; without a row (nulls) it does not pass."""
     figure = F.when(F.col("model") == RANKER, F.col("ranker_value")).otherwise(F.col("best_source_value"))
     limit = F.greatest(F.lit(min_quality), F.coalesce(F.col("best_source_value") * min_ratio, F.lit(min_quality)))
-    asked = f"{min_ratio} of the best single source's (gates.min_quality_ratio), and at least {min_quality} (gates.min_quality)"
+    asked = (
+        f"it must have {min_ratio:g} times the best source's (gates.min_quality_ratio), and at least {min_quality:g} (gates.min_quality)"
+    )
+    best = F.format_string("the best source, %s, %.4f", "best_source", "best_source_value")
+    best = F.when(F.col("best_source_value").isNull(), "no source has a figure").otherwise(best)
     message = (
         F.when(F.col("model").isNull(), "there is no champion")
-        .when(figure.isNull(), F.format_string(f"%s has no figure on tune; it must have {asked}", "model"))
-        .otherwise(F.format_string(f"%s has %s %.4f on tune; it must have %.4f: {asked}", "model", "metric", figure, limit))
+        .when(figure.isNull(), F.format_string(f"%s has no figure on tune: {asked}", "model"))
+        .otherwise(F.format_string(f"%s has %s %.4f on tune (%s): {asked}", "model", "metric", figure, best))
     )
     unmeasured = F.col("model").isNotNull() & figure.isNull() & F.lit(min_quality <= 0)
     return _gate("quality", figure, limit, unmeasured | (figure >= limit), message)
@@ -154,7 +158,7 @@ def build_gates(
     `recommendations` None: nothing is live yet.
     """
     figures = _counts(staged_recommendations, requests, seen, item_features).crossJoin(_churn(staged_recommendations, recommendations))
-    decided = champion.select("model", "metric", "ranker_value", "best_source_value")
+    decided = champion.select("model", "metric", "ranker_value", "best_source", "best_source_value")
     gates = F.array(
         _share("coverage", "n_covered", "have k items, or all that are left to them and a stated shortfall", min_coverage, "min_coverage"),
         _share("empty", "n_empty", "have no item at all", max_empty, "max_empty"),

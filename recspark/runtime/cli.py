@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from importlib.resources import as_file
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -82,9 +85,12 @@ def init(
     files: Annotated[list[Path], typer.Argument(help="Your files, folders or globs: events, and optionally items and users.")],
 ) -> None:
     """Write a commented configuration to start from, with the columns of your files filled in, to standard output."""
-    from recspark.runtime.starter import write_starter
+    from recspark.runtime.starter import doubts_of, write_starter
 
-    print(write_starter([str(file) for file in files]))
+    text = write_starter([str(file) for file in files])
+    print(text)
+    if doubts := doubts_of(text):
+        Console(stderr=True, soft_wrap=True).print(f"[bold yellow]warning:[/] {_escaped(doubts)}", highlight=False)
 
 
 @app.command(epilog="Example: recspark doctor --warehouse /mnt/lake/recs")
@@ -228,6 +234,8 @@ def main() -> None:
 
 def _guarded(command: Callable[[], Any]) -> None:
     """Exit codes: 0 done, 1 the reader can mend it, 2 wrong usage (typer's), 3 a gate failed, 4 our fault."""
+    if threading.current_thread() is threading.main_thread():  # in others, as notebooks have them, signals cannot be caught
+        signal.signal(signal.SIGTERM, _end_by_signal)
     try:
         command()
     except RecsparkError as error:
@@ -245,6 +253,13 @@ def _guarded(command: Callable[[], Any]) -> None:
             highlight=False,
         )
         sys.exit(INTERNAL_ERROR)
+
+
+def _end_by_signal(number: int, _: FrameType | None) -> None:
+    """Say so, and end as the signal ends a process that does not handle it."""
+    print("recspark: stopped by SIGTERM; nothing half-done is visible, run again to go on", file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _console(as_json: bool) -> Console:

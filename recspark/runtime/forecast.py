@@ -60,7 +60,7 @@ def forecast(
                 progress.expect(with_needs(DELIVERED, house.jobs.values()))
                 take_deliveries(river, intake, progress.note, dry=False)
         intake.discover(commit=False)
-        inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, stored=settings.events.parts)
+        inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, note=progress.note, stored=settings.events.parts)
         planned = river.plan(targets_of(None, house, inputs))
         preflight = Preflight(house.config, inputs)
         judged = {

@@ -56,15 +56,27 @@ class House:
 
 @contextmanager
 def open_house(
-    config_file: str | Path | None, env: str, assignments: Sequence[str], *, as_of: str | None = None, writes: bool = False
+    config_file: str | Path | None,
+    env: str,
+    assignments: Sequence[str],
+    *,
+    as_of: str | None = None,
+    table: str | None = None,
+    writes: bool = False,
 ) -> Iterator[House]:
-    """Check the configuration as a whole, then start Spark and read what is committed. Stops the session it started."""
+    """Check the configuration as a whole, then start Spark and read what is committed. Stops the session it started.
+
+    `table`: the table or job that is wanted, where one is.
+    """
     every_job = find_jobs()
     in_flow_order(every_job.values())
     raw = configuration.load_layers(str(config_file) if config_file else None, env, assignments)
     config = configuration.check(raw, every_job)
     config.settings.splits = with_as_of(config.settings.splits, as_of)
     jobs = switched_on(every_job, config)
+    known = {job.writes.name for job in jobs.values()} | jobs.keys()
+    if table is not None and table not in known:
+        raise UsageError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
     if writes:
         require(next(check_warehouse(config.settings.warehouse)))
     running = SparkSession.getActiveSession()
@@ -102,7 +114,7 @@ def run_river(
         RecsparkError: whatever is wrong that the reader can mend; GateError when a gate refused to publish.
     """
     started = monotonic()
-    with open_house(config_file, env, assignments, as_of=as_of, writes=not dry_run) as house:
+    with open_house(config_file, env, assignments, as_of=as_of, table=table, writes=not dry_run) as house:
         settings = house.config.settings
         now = _in_utc(settings.now or datetime.now(UTC))
         intake = Intake(house.store, house.ledger, settings)
@@ -117,7 +129,7 @@ def run_river(
             if dry_run and (settings.splits.needs_times or settings.events.parts) and "interactions" not in house.ledger.versions:
                 progress.note(f"delivery {intake.delivery} must be read first: what else would run follows from its events")
                 return {"would_run": list(river.outcome.ran), "up_to_date": river.outcome.skipped}
-            inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, stored=settings.events.parts)
+            inputs.parts = give_parts(settings.splits, inputs, house.ledger, now=now, note=progress.note, stored=settings.events.parts)
             for part, horizon in inputs.parts.items():
                 progress.note(f"{part}: horizon {horizon.name}")
             refused = ""
@@ -197,8 +209,6 @@ def targets_of(table: str | None, house: House, inputs: Inputs) -> list[tuple[st
         wanted = [("metrics", Scope("horizon", horizon.delivery, horizon)) for horizon in measured]
         return [*wanted, *((name, once) for name in PUBLISHED)]
     known = {job.writes.name: job.writes for job in house.jobs.values()} | {job.name: job.writes for job in house.jobs.values()}
-    if table not in known:
-        raise UsageError(f"no table or job {table!r} in this configuration; there are: {', '.join(sorted(known))}")
     of = known[table]
     if "delivery" in of.column_names:
         return [(table, Scope("delivery", inputs.intake.delivery))]

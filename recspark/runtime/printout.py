@@ -151,8 +151,8 @@ def _print_users(summary: Mapping[str, Any], console: Console) -> None:
     for user in summary["users"]:
         history = "; ".join(user["history"][:4]) if user["history"] else "no events yet"
         table = Table(title=f"User {escape(str(user['user_id']))}: {escape(history)}", title_justify="left")
-        for heading in ("", "recommended", "source", "because"):
+        for heading in ("rank", "recommended", "source", "because"):
             table.add_column(heading)
         for item in user["recommendations"][:5]:
-            table.add_row(str(item["rank"]), escape(item["title"]), escape(item["source"]), escape("; ".join(item["because"][:2])))
+            table.add_row(str(item["rank"]), escape(item["title"]), escape(item["source"]), escape("; ".join(item["because"])))
         console.print(table)

@@ -75,10 +75,11 @@ def _print(found: dict[str, Any], console: Console) -> None:
             name(row["item_id"]), escape(row["event_type"]), "" if row["value"] is None else f"{row['value']:g}", str(row["event_at"] or "")
         )
     offered = Table(title="live recommendations")
-    for heading in ("rank", "item", "because of", "source", "rung"):
+    for heading in ("rank", "recommended", "source", "because", "ordered by"):
         offered.add_column(heading)
     for row in found["recommendations"]:
-        offered.add_row(str(row["rank"]), name(row["item_id"]), ", ".join(map(name, row["because"])), row["source"], row["rung"])
+        because = "; ".join(map(name, row["because"]))
+        offered.add_row(str(row["rank"]), name(row["item_id"]), row["source"], because, row["rung"])
     console.print(history)
     console.print(offered)
 

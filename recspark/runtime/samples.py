@@ -28,10 +28,11 @@ SEPARATORS = ("::", "\t", ",", ";", "|")
 
 # What columns are usually called; compared without case, blanks and underscores.
 NAMES = {
-    "user_id": "user userid uid usr customer customerid visitor visitorid member memberid account accountid client clientid reviewerid "
-    "person",
+    "user_id": "user userid uid usr customer customerid visitor visitorid member memberid account accountid client clientid reader readerid "
+    "listener listenerid viewer viewerid subscriber subscriberid patient patientid buyer buyerid reviewer reviewerid person",
     "item_id": "item itemid iid product productid movie movieid film filmid article articleid sku asin track trackid song songid book "
-    "bookid isbn artist artistid game gameid joke jokeid poi venue business businessid content contentid video videoid",
+    "bookid isbn artist artistid game gameid joke jokeid poi venue business businessid content contentid video videoid "
+    "episode episodeid podcast podcastid recipe recipeid course courseid listing listingid hotel hotelid storyid postid appid",
     "event_at": "timestamp time ts date datetime eventtime eventat unixtime unixreviewtime createdat at when day",
     "value": "rating score stars value overall plays playcount count quantity qty weight seconds",
     "event_type": "event eventtype type action behavior behaviour behaviortype interaction interactiontype",
@@ -171,6 +172,11 @@ def _read_csv(files: Sequence[str], n_rows: int) -> tuple[dict[str, list[str]], 
     names = [name or f"_c{i}" for i, name in enumerate(first[0])] if has_names else [f"_c{i}" for i in range(len(first[0]))]
     rows = [row for table in tables if not has_names or table[0] == first[0] for row in table[1 if has_names else 0 :]]
     body = [row for row in rows if len(row) == len(names)]
+    if len(body) < len(rows) / 2:
+        raise SourceError(
+            f"{files[0]} does not look like a table: cut at {separator!r}, its first line has {len(names)} fields, and {len(rows) - len(body)} "
+            f"of {len(rows)} lines have another number; give the files that hold your events, items and users"
+        )
     options: dict[str, Any] = {} if separator == "," else {"sep": separator}
     return {name: [row[i] for row in body] for i, name in enumerate(names)}, options | ({} if has_names else {"header": False}), has_names
 
@@ -212,7 +218,7 @@ def read_sample(path: str, n_rows: int = N_ROWS) -> Sample:
     A file's first `n_rows` (of text within its first N_BYTES), or as many of each of up to N_FILES files of a folder.
 
     Raises:
-        SourceError: it is not there, is empty, or holds nothing that recspark reads.
+        SourceError: it is not there, is empty, is no table, or holds nothing that recspark reads.
     """
     files, kind = _files_of(path)
     if kind == "csv":

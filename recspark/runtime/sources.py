@@ -94,6 +94,7 @@ def _file_trouble(message: str) -> tuple[str, str] | None:
 def list_files(spark: SparkSession, mapping: SourceMapping, *, section: str = "events", may_be_empty: bool = False) -> list[FoundFile]:
     """The source's files as they are now, sorted by path; for a Delta table its live files. Reads no content.
 
+    A folder's files are all below it, in sub-folders of whatever name that does not begin with _ or a dot.
     `may_be_empty`: a folder without files, and a path or glob that matches nothing, hold no files, and that is no error.
 
     Raises:
@@ -116,11 +117,13 @@ def list_files(spark: SparkSession, mapping: SourceMapping, *, section: str = "e
 
 
 def _files_at(spark: SparkSession, paths: list[str]) -> list[FoundFile]:
-    listing = spark.read.format("binaryFile").load(paths)
+    # All that lies below a folder: Spark alone would pass over sub-folders that are no `column=value`.
+    below = {"recursiveFileLookup": "true"}
+    listing = spark.read.format("binaryFile").options(**below).load(paths)
     rows = listing.select("path", "length", F.unix_micros("modificationTime").alias("micros")).collect()
     found = [FoundFile(_canonical(row["path"]), row["length"], datetime.fromtimestamp(row["micros"] / 1e6, UTC)) for row in rows]
     # Spark's file scans leave empty files out; they are there all the same, with no rows.
-    return found or [FoundFile(_canonical(path), 0) for path in spark.read.text(paths).inputFiles()]
+    return found or [FoundFile(_canonical(path), 0) for path in spark.read.options(**below).text(paths).inputFiles()]
 
 
 def _open_delta(spark: SparkSession, mapping: SourceMapping, section: str) -> DataFrame:

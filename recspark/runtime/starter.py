@@ -25,6 +25,7 @@ from recspark.runtime.samples import (
 )
 
 UNKNOWN = "???"
+NO_TEXTS = {"yes", "no", "on", "off", "true", "false", "null"}  # to YAML, without quotes
 ORDER = ("file", "no times were found: the lines are taken to stand in the order of time; if not, write none here and random below")
 WEIGHTS = ((r"buy|purchas|order|transact|pay", 5), (r"cart|basket", 3), (r"fav|like|wish|save|collect", 2))
 
@@ -123,15 +124,7 @@ def _scalar(value: Any) -> str:
     """A YAML scalar; anything but a plain word in quotes."""
     if not isinstance(value, str):
         return json.dumps(value)
-    is_plain = re.fullmatch(r"[A-Za-z/][\w./ -]*[\w/]|[A-Za-z_]\w*|\?\?\?", value) and value.lower() not in (
-        "yes",
-        "no",
-        "on",
-        "off",
-        "true",
-        "false",
-        "null",
-    )
+    is_plain = re.fullmatch(r"[A-Za-z/][\w./ -]*[\w/]|[A-Za-z_]\w*|\?\?\?", value) and value.lower() not in NO_TEXTS
     return value if is_plain and " " not in value else json.dumps(value, ensure_ascii=False)
 
 
@@ -280,6 +273,13 @@ def _choices(events: Sample) -> list[str]:
     ]
 
 
+def doubts_of(text: str) -> str:
+    """Which lines of a starter are left to fill in, in words; empty where none are."""
+    unknown = [line.split(":")[0].strip() for line in text.splitlines() if f": {UNKNOWN} # <- FILL IN" in line]
+    asked = "; is one of the files a log of who did what?" if {"user_id", "item_id"} & set(unknown) else ""
+    return f"could not be guessed: {', '.join(unknown)}; look for FILL IN{asked}" if unknown else ""
+
+
 def write_starter(files: Sequence[str]) -> str:
     """The text of a commented YAML for `files`: which is events, items and users, their formats, columns, time unit and event types.
 
@@ -294,6 +294,10 @@ def write_starter(files: Sequence[str]) -> str:
     n_rows = min(N_ROWS, max(N_ROWS * N_FILES // len(files), 20))
     samples = _grouped([read_sample(file, n_rows) for file in files])
     parts = _sort_out(samples)
+    if len(parts["events"].columns) < 2:
+        raise SourceError(
+            f"{parts['events'].paths[0]} has one column, and a log of events has two at least, who and what; give the file that has both"
+        )
     lines = [
         "# A first configuration, guessed from the first rows of your files. Read it over; what is marked FILL IN could not be guessed.",
         "#   recspark run --config mine.yaml",

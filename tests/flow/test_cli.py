@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -146,10 +149,20 @@ def test_what_a_task_refuses_while_its_job_waits_for_it_ends_with_1_and_its_sent
     assert (code, err.splitlines()[-1]) == (1, "error: the figure is 3; make it 2"), err
 
 
+def test_a_run_that_is_told_to_stop_says_so_and_ends_as_told():
+    code = "import os, signal; from recspark.runtime.cli import _guarded; _guarded(lambda: os.kill(os.getpid(), signal.SIGTERM))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "")
+    assert done.stderr == "recspark: stopped by SIGTERM; nothing half-done is visible, run again to go on\n"
+
+
 def test_wrong_usage_ends_with_2_and_our_own_faults_with_4(recspark, monkeypatch):
     assert recspark("run", "--no-such-option")[0] == 2
     code, _, err = recspark("run", "--set", "vectors_als.rank")
     assert (code, "is no assignment" in " ".join(err.split())) == (2, True), err
+    monkeypatch.setattr("recspark.runtime.nightly.start_session", lambda settings: 1 / 0)
+    code, _, err = recspark("run", "no_such_table", "--config", "conf/movielens.yaml")
+    assert (code, "no table or job 'no_such_table'" in " ".join(err.split())) == (2, True), err
     monkeypatch.setattr("recspark.runtime.graph.draw_graph", lambda jobs: 1 / 0)
     code, _, err = recspark("graph")
     assert (code, "internal error: ZeroDivisionError" in " ".join(err.split())) == (4, True)

@@ -41,7 +41,7 @@ def opened(spark, folder):
     intake = Intake(store, ledger, config.settings)
     intake.delivery = 1
     inputs = Inputs(store, ledger, on, intake, repeats=config.settings.repeats, published_rows=1_000_000)
-    inputs.parts = give_parts(config.settings.splits, inputs, ledger, now=datetime(2025, 1, 1))
+    inputs.parts = give_parts(config.settings.splits, inputs, ledger, now=datetime(2025, 1, 1), note=print)
     progress = RiverProgress(Console(quiet=True))
     river = River(config, on, store, ledger, inputs, progress, now=datetime(2025, 1, 1), run_torch=lambda *_: None)  # type: ignore[arg-type,return-value]
     return river, inputs

@@ -146,7 +146,9 @@ def test_als_that_no_task_can_hold_is_told_of_the_other_engine():
 def test_a_line_of_what_a_job_takes_at_two_horizons():
     """The start of 0.75 s once; the stage of 0.25 s and the work of 2 s twice."""
     line = in_words([_judge(), _judge()])
-    assert line == "neighbours: 8,000 pairs, 8,000 flop, about 5.2 s, 80 KB shuffled, 2 MB a task, 200 KB through the driver"
+    assert (
+        line == "neighbours: 8,000 pairs, 8,000 flop, about 5.2 s at all 2 horizons, 80 KB shuffled, 2 MB a task, 200 KB through the driver"
+    )
 
 
 def test_units():

@@ -90,7 +90,7 @@ def test_all_pass(gates):
     assert found["churn"].message == "no user is in a live version yet"
     assert (
         found["quality"].message
-        == "ranker has ndcg@10 0.3000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)"
+        == "ranker has ndcg@10 0.3000 on tune (the best source, als, 0.2500): it must have 1 times the best source's (gates.min_quality_ratio), and at least 0 (gates.min_quality)"
     )
 
 
@@ -147,7 +147,7 @@ def test_every_gate_fails_with_its_figure(gates):
         "unavailable": "1 recommended items are not available; at most 0 may (gates.max_unavailable)",
         "over_quota": "0 recommended items are beyond the quota of a category; at most 0 may (gates.max_over_quota)",
         "churn": "the lists of 3 users in both versions changed by 0.5556 on average; at most 0.5 may (gates.max_churn)",
-        "quality": "ranker has ndcg@10 0.2000 on tune; it must have 0.2500: 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.0 (gates.min_quality)",
+        "quality": "ranker has ndcg@10 0.2000 on tune (the best source, als, 0.2500): it must have 1 times the best source's (gates.min_quality_ratio), and at least 0 (gates.min_quality)",
     }
 
 
@@ -198,5 +198,5 @@ def test_quality_of_any_champion(table):
     assert [(row.value, row.limit, row.passed) for row in by_floor] == [(0.25, 0.26, False), (None, 0.26, False), (0.3, 0.26, True)]
     assert (
         by_floor[1].message
-        == "popular has no figure on tune; it must have 1.0 of the best single source's (gates.min_quality_ratio), and at least 0.26 (gates.min_quality)"
+        == "popular has no figure on tune: it must have 1 times the best source's (gates.min_quality_ratio), and at least 0.26 (gates.min_quality)"
     )

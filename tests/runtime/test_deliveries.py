@@ -205,6 +205,10 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(spark, tmp_path, land)
     assert "would run recommendations" in said
     assert "nothing was written" in said
     assert "done" not in said
+    assert "warning" not in said
+    late = land(table=None, dry_run=True, splits=production, now="2024-02-05T00:00:00Z")
+    assert "warning: the newest event is of 2024-01-20, and models are chosen on events since 2024-01-31" in late
+    assert "--as-of 2024-01-21 is the night after the newest" in late
     after = committed(spark, tmp_path / "warehouse")
     assert (after.sequence, after.versions) == (before.sequence, before.versions)
 

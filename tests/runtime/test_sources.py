@@ -192,6 +192,17 @@ def test_sub_folders_are_columns(spark, tmp_path):
     assert sorted(row["day"] for row in read(spark, wanted).collect()) == ["2025-06-01", "2025-06-02"]
 
 
+def test_sub_folders_of_any_name_are_read(spark, tmp_path):
+    """But for those that begin with _ or a dot, also where files lie beside them."""
+    for folder in ("2025-06-01", "2025/06/02", "_old", ".trash", "."):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "e.csv").write_text(f"user,item\n{folder},i\n")
+    found = {
+        path: {row["user"] for row in read(spark, mapping(path, format="csv")).collect()} for path in (str(tmp_path), f"{tmp_path}/2*")
+    }
+    assert found == {str(tmp_path): {"2025-06-01", "2025/06/02", "."}, f"{tmp_path}/2*": {"2025-06-01", "2025/06/02"}}
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_names_of_sub_folders_stay_the_text_they_are(spark, tmp_path, kind):
     """item=007 is not the item 7; a number of seconds is still a time, and a number still an id."""

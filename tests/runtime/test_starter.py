@@ -18,7 +18,7 @@ from recspark.interactions.mapping import EventsMapping, ItemsMapping, UsersMapp
 from recspark.runtime.config import check, load_layers
 from recspark.runtime.job import find_jobs
 from recspark.runtime.samples import read_sample
-from recspark.runtime.starter import write_starter
+from recspark.runtime.starter import doubts_of, write_starter
 
 
 def written(*files):
@@ -284,3 +284,22 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
             write_starter([str(tmp_path / name)])
     with pytest.raises(SourceError, match="no files given"):
         write_starter([])
+
+
+def test_what_is_no_log_is_said(tmp_path):
+    (tmp_path / "prose.txt").write_text("A tale of two halves, told late.\nIt begins\nand goes on, and on, for a while,\nand ends\n")
+    with pytest.raises(
+        SourceError, match=r"prose.txt does not look like a table: cut at ' ', its first line has 7 fields, and 3 of 4 lines "
+    ):
+        write_starter([str(tmp_path / "prose.txt")])
+    (tmp_path / "ids.csv").write_text("item_id\n7\n8\n")
+    with pytest.raises(SourceError, match=r"ids.csv has one column, .* who and what"):
+        write_starter([str(tmp_path / "ids.csv")])
+    (tmp_path / "items.csv").write_text("item_id,title,price\n7,Up,3\n8,Alien,4\n")
+    assert doubts_of(write_starter([str(tmp_path / "items.csv")])) == (
+        "could not be guessed: user_id; look for FILL IN; is one of the files a log of who did what?"
+    )
+    (tmp_path / "reads.csv").write_text("reader,story_id,ts\n1,7,2025-06-01\n")
+    text = write_starter([str(tmp_path / "reads.csv")])
+    assert doubts_of(text) == ""
+    assert yaml.safe_load(text)["events"]["columns"] == {"user_id": "reader", "item_id": "story_id", "event_at": "ts"}
